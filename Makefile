@@ -35,7 +35,7 @@ portable: $(VENV)/ready ## compare the outputs under other processors' arithmeti
 	@$(RUN) tools/portable.py
 
 clean: ## remove what was built, but not the environment
-	@rm -rf _site _proc build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf _site build dist *.egg-info .pytest_cache .ruff_cache
 
 # The file `ready` is written last; a change of what is wanted installs again.
 $(VENV)/ready: constraints.txt pyproject.toml

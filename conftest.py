@@ -79,7 +79,11 @@ class Notebook(nbval.plugin.IPyNbFile):
 
 
 class Kernel(RunningKernel):
-    """nbval's kernel, which notices at once when its process has died."""
+    """nbval's kernel, but it notices at once when its process has died, and honours `;`."""
+
+    def execute_cell_input(self, cell_input, allow_stdin=None):
+        # IPython hides the value of a last line that ends in `;` only if it keeps a history
+        return self.kc.execute(cell_input, allow_stdin=allow_stdin, stop_on_error=False)
 
     def get_message(self, stream, timeout=None):
         end = time.monotonic() + (timeout or float("inf"))

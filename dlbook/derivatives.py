@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# %% ../nbs/02_derivatives.ipynb #1e84cb98
+# %% ../nbs/02_derivatives.ipynb #d0272b08
 def numerical_jacobian(
     f: Callable,  # function of one array; returns an array or a number
     x: np.ndarray,  # the point, of any shape; computed with in float64
@@ -20,10 +20,13 @@ def numerical_jacobian(
     """Jacobian ∂f/∂x by central differences, one pair of evaluations for each element of x.
 
     - f gets a copy each time, so neither x nor what f does to its argument matters afterwards
-    - error: O(h²) from the curvature plus about 1e-16 |f| / h from rounding
+    - f should be smooth within h of x and compute in float64: the error is O(h²) from cutting off
+      the series plus about 1e-16 |f| / h from rounding
     - source: equation (2.2)
     """
     x = np.array(x, dtype=np.float64)
+    if x.size == 0:
+        return np.zeros(np.shape(f(x.copy())) + x.shape)
     answers = []
     for j in np.ndindex(x.shape):
         centre, step = x[j], h * max(1.0, abs(x[j]))
@@ -35,7 +38,7 @@ def numerical_jacobian(
         answers.append((above - below) / (2 * step))
     return np.stack(answers, axis=-1).reshape(answers[0].shape + x.shape)
 
-# %% ../nbs/02_derivatives.ipynb #b37b9d74
+# %% ../nbs/02_derivatives.ipynb #627b4ad4
 def numerical_gradient(
     f: Callable,  # function of one array; returns one number
     x: np.ndarray,  # the point, of any shape
@@ -44,18 +47,17 @@ def numerical_gradient(
 ) -> np.ndarray:  # float64, in the shape of x
     """Gradient ∇f of a scalar function by central differences.
 
-    - raises: `ValueError` if f(x) is not a single number
+    - raises: `ValueError` if f(x) is not a single real number
     - source: equation (2.2) with a scalar f
     """
     x = np.array(x, dtype=np.float64)
     value = np.asarray(f(x.copy()))
-    if value.shape != ():
-        raise ValueError(
-            f"numerical_gradient: f(x) should be one number, not an array of shape {value.shape}"
-        )
+    if value.shape != () or value.dtype.kind not in "fiu":
+        got = f"an array of shape {value.shape}" if value.shape else type(value.item()).__name__
+        raise ValueError(f"numerical_gradient: f(x) should be one real number, not {got}")
     return numerical_jacobian(f, x, h=h)
 
-# %% ../nbs/02_derivatives.ipynb #d7184b06
+# %% ../nbs/02_derivatives.ipynb #58288b71
 def gradient_descent(
     f: Callable,  # function to minimize; takes an array, returns one number
     start: np.ndarray,  # first point, of any shape
@@ -66,14 +68,25 @@ def gradient_descent(
 ) -> np.ndarray:  # all points from the first to the last, (steps + 1, *start.shape), float64
     """Minimize f by xₖ₊₁ = xₖ − η ∇f(xₖ), and return the path.
 
-    - raises: `ValueError` if the path leaves the finite numbers, with the step at which it did
+    - raises: `ValueError` if start or lr does not fit, if a gradient has another shape than start,
+      or if the path leaves the finite numbers, with the step at which it did
     - source: Cauchy 1847, Comptes rendus 25, 536–538; equation (2.5)
     """
     gradient = gradient or (lambda x: numerical_gradient(f, x))
     path = [np.array(start, dtype=np.float64)]
+    if not (lr > 0 and np.isfinite(path[0]).all()):
+        raise ValueError("gradient_descent: lr should be positive and start finite")
     for k in range(steps):
         with np.errstate(over="ignore", invalid="ignore"):  # reported below, with the step
-            path.append(path[-1] - lr * gradient(path[-1]))
+            slope = np.asarray(gradient(path[-1].copy()))
+            if slope.shape != path[0].shape:
+                raise ValueError(
+                    f"gradient_descent: the gradient should have shape {path[0].shape}, "
+                    f"not {slope.shape}"
+                )
+            path.append(path[-1] - lr * slope)
         if not np.isfinite(path[-1]).all():
-            raise ValueError(f"gradient_descent: step {k + 1} is not finite; try lr below {lr}")
+            raise ValueError(
+                f"gradient_descent: step {k + 1} is not finite; is lr = {lr} too large?"
+            )
     return np.stack(path)

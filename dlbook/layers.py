@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# %% ../nbs/03_layers.ipynb #a693414d
+# %% ../nbs/03_layers.ipynb #f53fa98f
 class Node(ABC):
     """Operation that can be gone through backward, once for each time it was gone through forward.
 
@@ -24,6 +24,7 @@ class Node(ABC):
     _memory = None
 
     def __call__(self, *inputs):
+        self._memory = None
         return self.forward(*inputs)
 
     @abstractmethod
@@ -98,39 +99,47 @@ class Parameter:
         self.data = np.array(data, dtype=dtype)
         self.grad = np.zeros_like(self.data)
 
-# %% ../nbs/03_layers.ipynb #963966f8
+# %% ../nbs/03_layers.ipynb #9d56aa95
 class HasParameters:
-    """Parameters under their names: attributes, and those of attributes that have some.
+    """Parameters under their names: attributes, those of attributes, and those in lists of either.
 
     - named_parameters: pairs such as ("0.weight", parameter), in the order of creation
+    - parameters: each once, even if it has two names
     - state_dict: name → copy of the data; load_state_dict: the way back
     - raises: `ValueError` from `load_state_dict` for other names or shapes, and changes nothing
     """
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+    def owned(self) -> Iterator[tuple[str, object]]:
         for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+            else:
+                yield name, value
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        for name, value in self.owned():
             if isinstance(value, Parameter):
                 yield prefix + name, value
             elif isinstance(value, HasParameters):
                 yield from value.named_parameters(f"{prefix}{name}.")
 
     def parameters(self) -> list[Parameter]:
-        return [parameter for _, parameter in self.named_parameters()]
+        return list({id(p): p for _, p in self.named_parameters()}.values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
         return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        wanted = {name: p.data.shape for name, p in self.named_parameters()}
-        got = {name: np.shape(value) for name, value in state.items()}
-        for name in sorted(wanted.keys() | got.keys()):
-            if wanted.get(name) != got.get(name):
-                shapes = [table.get(name, "no such entry") for table in (wanted, got)]
-                raise ValueError(f"load_state_dict: {name} should be {shapes[0]}, not {shapes[1]}")
-        for name, parameter in self.named_parameters():
-            parameter.data[...] = state[name]
+        own = {name: parameter.data for name, parameter in self.named_parameters()}
+        new = {name: np.asarray(value, dtype=np.float64) for name, value in state.items()}
+        for name in sorted(own.keys() | new.keys()):
+            wanted, got = (np.shape(d[name]) if name in d else "absent" for d in (own, new))
+            if wanted != got:
+                raise ValueError(f"load_state_dict: {name} should be {wanted}, not {got}")
+        for name, data in own.items():
+            data[...] = new[name]
 
-# %% ../nbs/03_layers.ipynb #66b75dde
+# %% ../nbs/03_layers.ipynb #6d3fa896
 class Layer(Node, HasParameters):
     """Differentiable map of one array to one array.
 
@@ -144,7 +153,7 @@ class Layer(Node, HasParameters):
 
     def train(self, training: bool = True):
         self.training = training
-        for value in vars(self).values():
+        for _, value in self.owned():
             if isinstance(value, Layer):
                 value.train(training)
         return self
@@ -152,25 +161,24 @@ class Layer(Node, HasParameters):
     def eval(self):
         return self.train(False)
 
-# %% ../nbs/03_layers.ipynb #0971d968
+# %% ../nbs/03_layers.ipynb #59e751f7
 def expect_shape(
     x: np.ndarray,  # what came
-    shape: tuple,  # wanted sizes; a name fits any size, a leading ... any number of axes
+    shape: tuple,  # wanted sizes; a name fits any size, one ... any number of axes
     place: str,  # where we are, for the message: "Linear: x"
     *,
-    kind: str = "f",  # wanted dtype kind: "f" for floats, "i" for integers
+    kind: str = "floats",  # or "integers", or "booleans"
 ) -> None:
     """Raise `ValueError` unless x is an array of the wanted kind and shape."""
-    if not isinstance(x, np.ndarray) or x.dtype.kind != kind:
-        wanted = {"f": "floats", "i": "integers"}[kind]
+    kinds = {"floats": "f", "integers": "iu", "booleans": "b"}
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in kinds[kind]:
         got = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"{place} should be an array of {wanted}, not {got}")
-    sizes = shape[1:] if ... in shape else shape
-    tail = x.shape[x.ndim - len(sizes) :] if ... in shape and x.ndim > len(sizes) else x.shape
-    same = len(tail) == len(sizes) and all(
-        isinstance(n, str) or n == m for n, m in zip(sizes, tail, strict=True)
-    )
-    if not same:
+        raise ValueError(f"{place} should be an array of {kind}, not {got}")
+    i = shape.index(...) if ... in shape else len(shape)
+    sizes = shape[:i] + shape[i + 1 :]
+    got = x.shape[:i] + x.shape[max(i, x.ndim - len(sizes) + i) :]
+    fits = len(got) == len(sizes) and (... in shape or x.ndim == len(shape))
+    if not fits or any(n != m for n, m in zip(sizes, got, strict=True) if isinstance(n, int)):
         wanted = ", ".join("..." if n is ... else str(n) for n in shape)
         wanted = f"({wanted},)" if len(shape) == 1 else f"({wanted})"
         raise ValueError(f"{place} should have shape {wanted}, not {x.shape}")
@@ -194,7 +202,7 @@ class ReLU(Layer):
         expect_shape(dy, positive.shape, "ReLU: dy")
         return dy * positive
 
-# %% ../nbs/03_layers.ipynb #e4da1d1d
+# %% ../nbs/03_layers.ipynb #b0085b0a
 class Sigmoid(Layer):
     """Logistic function, y = 1 / (1 + exp(−x)), elementwise.
 
@@ -206,17 +214,23 @@ class Sigmoid(Layer):
 
     def forward(self, x):
         expect_shape(x, (...,), "Sigmoid: x")
-        decay = np.exp(-abs(x))
-        y = np.where(x >= 0, 1, decay) / (1 + decay)
+        y = np.negative(x)
+        with np.errstate(over="ignore"):
+            np.exp(y, out=y)
+        y += 1
+        np.reciprocal(y, out=y)
         self.save(y)
         return y
 
     def backward(self, dy):
         (y,) = self.saved()
         expect_shape(dy, y.shape, "Sigmoid: dy")
-        return dy * y * (1 - y)
+        dx = 1 - y
+        dx *= y
+        dx *= dy
+        return dx
 
-# %% ../nbs/03_layers.ipynb #890d8a63
+# %% ../nbs/03_layers.ipynb #7478b59c
 class Linear(Layer):
     """Affine map of the last axis, y = x Wᵀ + b.
 
@@ -241,7 +255,9 @@ class Linear(Layer):
     def forward(self, x):
         expect_shape(x, (..., self.weight.data.shape[1]), "Linear: x")
         self.save(x)
-        return x @ self.weight.data.T + self.bias.data
+        y = x @ self.weight.data.T.astype(x.dtype, copy=False)
+        y += self.bias.data.astype(x.dtype, copy=False)
+        return y
 
     def backward(self, dy):
         (x,) = self.saved()
@@ -249,9 +265,9 @@ class Linear(Layer):
         x_rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
         self.weight.grad += dy_rows.T @ x_rows
         self.bias.grad += dy_rows.sum(axis=0)
-        return dy @ self.weight.data
+        return dy @ self.weight.data.astype(dy.dtype, copy=False)
 
-# %% ../nbs/03_layers.ipynb #0fed5a8f
+# %% ../nbs/03_layers.ipynb #deff4539
 class Flatten(Layer):
     """All axes but the first as one, y = x.reshape(batch, −1).
 
@@ -262,7 +278,7 @@ class Flatten(Layer):
     """
 
     def forward(self, x):
-        expect_shape(x, (..., "features") if np.ndim(x) else ("batch", "..."), "Flatten: x")
+        expect_shape(x, ("batch", ...), "Flatten: x")
         self.save(x.shape)
         return x.reshape(len(x), math.prod(x.shape[1:]))
 
@@ -271,7 +287,7 @@ class Flatten(Layer):
         expect_shape(dy, (shape[0], math.prod(shape[1:])), "Flatten: dy")
         return dy.reshape(shape)
 
-# %% ../nbs/03_layers.ipynb #5f0ba6a4
+# %% ../nbs/03_layers.ipynb #c7ad3b64
 class Loss(Node):
     """Distance between predictions and targets as one number, a mean over the batch.
 
@@ -286,7 +302,8 @@ class SoftmaxWithLoss(Loss):
     - forward: logits (batch, classes), target → float; the target is (batch,) labels from 0 to
       classes − 1, or (batch, classes) probabilities
     - backward: () → (p − t) / batch, (batch, classes)
-    - raises: `ValueError` for a wrong shape, a label out of range, or rows that do not sum to 1
+    - raises: `ValueError` for a wrong shape, an empty batch, a label out of range, or rows that are
+      no probabilities
     - source: equations (3.6) and (3.7); twin: `torch.nn.CrossEntropyLoss`
     """
 
@@ -296,29 +313,32 @@ class SoftmaxWithLoss(Loss):
         shifted = prediction - prediction.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         self.save(np.exp(log_p), target)
-        return float(-(target * log_p).sum() / len(target))
+        hit = target > 0  # a class ruled out by a logit of −∞ costs nothing
+        return float(-(target[hit] * log_p[hit]).sum(dtype=np.float64) / len(target))
 
     def backward(self):
         p, target = self.saved()
         return (p - target) / len(p)
 
-# %% ../nbs/03_layers.ipynb #c590a5d2
+# %% ../nbs/03_layers.ipynb #ec7f1eef
 def _as_probabilities(target, prediction):
     batch, classes = prediction.shape
+    if batch == 0:
+        raise ValueError("SoftmaxWithLoss: a mean over an empty batch is not defined")
     if target.ndim == 1:
-        expect_shape(target, (batch,), "SoftmaxWithLoss: target", kind="i")
-        if target.min() < 0 or target.max() >= classes:
-            wrong = target[(target < 0) | (target >= classes)][0]
+        expect_shape(target, (batch,), "SoftmaxWithLoss: target", kind="integers")
+        wrong = target[(target < 0) | (target >= classes)]
+        if len(wrong):
             raise ValueError(
-                f"SoftmaxWithLoss: labels should be from 0 to {classes - 1}, not {wrong}"
+                f"SoftmaxWithLoss: labels should be from 0 to {classes - 1}, not {wrong[0]}"
             )
         return np.eye(classes, dtype=prediction.dtype)[target]
     expect_shape(target, (batch, classes), "SoftmaxWithLoss: target")
-    if abs(target.sum(axis=1) - 1).max() > 1e-3:
-        raise ValueError("SoftmaxWithLoss: target rows should sum to 1")
+    if not ((target >= 0).all() and (abs(target.sum(axis=1) - 1) <= 1e-3).all()):
+        raise ValueError("SoftmaxWithLoss: target rows should be probabilities with sum 1")
     return target.astype(prediction.dtype, copy=False)
 
-# %% ../nbs/03_layers.ipynb #d44865a0
+# %% ../nbs/03_layers.ipynb #0568280e
 class Sequential(Layer):
     """Layers one after another, y = fₙ(… f₁(x)).
 
@@ -336,7 +356,10 @@ class Sequential(Layer):
             if not isinstance(layer, Layer):
                 raise ValueError(f"Sequential: layer {i} should be a Layer, not {layer!r:.60}")
             setattr(self, str(i), layer)
-        self.layers = layers
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [layer for layer in vars(self).values() if isinstance(layer, Layer)]
 
     def forward(self, x):
         for layer in self.layers:

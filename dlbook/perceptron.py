@@ -18,14 +18,14 @@ def step(
     """
     return (np.asarray(z) > 0).astype(np.int64)
 
-# %% ../nbs/01_perceptron.ipynb #691db828
+# %% ../nbs/01_perceptron.ipynb #5522005f
 def neuron(
     a: np.ndarray,  # inputs, (n,) or (batch, n)
     w: np.ndarray,  # weights, (n,)
     b: float,  # bias
     f=step,  # activation function
 ) -> np.ndarray:  # f(a w + b), one number for each row of a
-    """One artificial neuron, t = f(wᵀa + b), for one example or for a batch.
+    """One artificial neuron, y = f(wᵀa + b), for one example or for a batch.
 
     - source: McCulloch and Pitts 1943, doi:10.1007/BF02478259; with learned weights Rosenblatt 1958
     """
@@ -46,21 +46,34 @@ def or_gate(x1: int, x2: int) -> int:
     """1 if at least one input is 1, else 0, computed by one neuron."""
     return int(neuron([x1, x2], [0.5, 0.5], -0.2))
 
-# %% ../nbs/01_perceptron.ipynb #b2bddda3
+# %% ../nbs/01_perceptron.ipynb #9a8c494e
 def _as_examples(x, n_inputs):
     x = np.asarray(x, dtype=float)
     if x.ndim not in (1, 2) or x.shape[-1] != n_inputs:
-        raise ValueError(f"Perceptron: x should have shape (batch, {n_inputs}), not {x.shape}")
+        wanted = f"({n_inputs},) or (batch, {n_inputs})"
+        raise ValueError(f"Perceptron: x should have shape {wanted}, not {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError("Perceptron: x should be finite, without nan and inf")
     return x
 
-# %% ../nbs/01_perceptron.ipynb #9e97a8f9
+
+def _as_labels(t, batch):
+    t = np.asarray(t)
+    if t.shape != (batch,):
+        raise ValueError(f"Perceptron: t should have shape ({batch},), not {t.shape}")
+    wrong = t[~np.isin(t, (0, 1))]
+    if len(wrong):
+        raise ValueError(f"Perceptron: labels should be 0 or 1, not {wrong[0]}")
+    return t
+
+# %% ../nbs/01_perceptron.ipynb #e0a8c407
 class Perceptron:
     """Binary classifier of one threshold neuron, y = step(x w + b), that learns from its mistakes.
 
     - predict: x (batch, n_inputs) or (n_inputs,) → 0 or 1 for each row, int64
     - fit: x (batch, n_inputs), t (batch,) of 0 and 1 → itself; goes on from the weights it has
     - state: `weight` (n_inputs,) float64 and `bias`, zero at first; `mistakes` of each epoch
-    - raises: `ValueError` if x does not have n_inputs columns, or t is not one 0 or 1 for each row
+    - raises: `ValueError` if x does not have n_inputs finite columns, or t one 0 or 1 for each row
     - source: Rosenblatt 1958, doi:10.1037/h0042519
     """
 
@@ -78,9 +91,8 @@ class Perceptron:
         return neuron(_as_examples(x, self.n_inputs), self.weight, self.bias)
 
     def fit(self, x, t):
-        x, t = _as_examples(x, self.n_inputs), np.asarray(t)
-        if t.shape != x.shape[:1] or not np.isin(t, (0, 1)).all():
-            raise ValueError(f"Perceptron: t should be {len(x)} labels, each 0 or 1, not {t!r:.60}")
+        x = _as_examples(np.atleast_2d(x), self.n_inputs)
+        t = _as_labels(t, len(x))
         for _ in range(self.max_epochs):
             self.mistakes.append(sum(self._learn(*example) for example in zip(x, t, strict=True)))
             if self.mistakes[-1] == 0:

@@ -108,7 +108,7 @@ def execute(notebook, path, skipped):
             place = f"cell {number} “{heading}”"
             cell.outputs = []
             try:
-                client.execute_cell(cell, index, store_history=False)
+                client.execute_cell(cell, index)
             except CellExecutionError as error:
                 trace = outputs.clean(str(error))
                 raise RecordError(f"{place}: {error.ename}: {error.evalue}\n{trace}") from None

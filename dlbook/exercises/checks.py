@@ -87,16 +87,16 @@ def check_best_step(best_step) -> str:
         cases.append((f"|f| {f}, |f''| {second}, eps {eps}: least error reached", True, ratio))
     return judge(cases)
 
-# %% ../../nbs/solutions/04_checks.ipynb #85ecd1d5
+# %% ../../nbs/solutions/04_checks.ipynb #c4eb9e41
 def check_complex_step(complex_step_gradient) -> str:
     """Judge `complex_step_gradient(f, x)`: to fifteen digits, which no difference reaches."""
     x = np.random.default_rng(0).normal(size=(2, 3))
     before = x.copy()
 
     def f(x):
-        return (np.sin(x) * np.exp(x)).sum()
+        return np.sin(x).sum() * np.exp(x).sum()
 
-    exact = np.exp(x) * (np.sin(x) + np.cos(x))
+    exact = np.cos(x) * np.exp(x).sum() + np.sin(x).sum() * np.exp(x)
 
     def precise():
         got = complex_step_gradient(f, x)
@@ -110,25 +110,29 @@ def check_complex_step(complex_step_gradient) -> str:
         ]
     )
 
-# %% ../../nbs/solutions/04_checks.ipynb #b8d73726
+# %% ../../nbs/solutions/04_checks.ipynb #2a893dbd
 def check_mend_softplus(Softplus) -> str:
     """Judge the mended layer `Softplus` by the contract of a layer and by its values."""
     x = np.random.default_rng(0).normal(size=(3, 4))
     if not hasattr(Softplus, "forward"):
         return "not tried yet"
 
+    extremes = np.array([-1000.0, 1000.0])
+
     def contract():
         check_layer(Softplus(), x)
         return "kept"
+
+    def slope(x):
+        layer = Softplus()
+        layer(x)
+        return layer.backward(np.ones_like(x))
 
     return judge(
         [
             ("the contract", "kept", contract),
             ("forward", np.logaddexp(0, x), lambda: Softplus()(x)),
-            (
-                "forward of a very negative number",
-                np.zeros(1),
-                lambda: Softplus()(np.array([-99.0])),
-            ),
+            ("forward of -1000 and 1000", extremes.clip(0), lambda: Softplus()(extremes)),
+            ("backward at -1000 and 1000", extremes.clip(0, 1), lambda: slope(extremes)),
         ]
     )

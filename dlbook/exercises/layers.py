@@ -5,13 +5,23 @@
 # %% auto #0
 __all__ = ['check_bill', 'check_leaky_backward', 'check_scale', 'check_accumulate']
 
-# %% ../../nbs/solutions/03_layers.ipynb #4747d3b4
+# %% ../../nbs/solutions/03_layers.ipynb #8b0d5db3
 import numpy as np
 
 from ..checks import check_layer
 from ..derivatives import numerical_gradient
 from .verdict import judge
-from ..layers import Add, Layer, Linear, Multiply, Parameter, ReLU, Sequential, SoftmaxWithLoss
+from dlbook.layers import (
+    Add,
+    Layer,
+    Linear,
+    Multiply,
+    Parameter,
+    ReLU,
+    Sequential,
+    SoftmaxWithLoss,
+    expect_shape,
+)
 
 # %% ../../nbs/solutions/03_layers.ipynb #ba66ed6d
 def check_bill(bill_with_pears) -> str:
@@ -33,31 +43,35 @@ def check_bill(bill_with_pears) -> str:
 def _item(answer, i):
     return None if answer is None else answer[i]
 
-# %% ../../nbs/solutions/03_layers.ipynb #a7284f0f
+# %% ../../nbs/solutions/03_layers.ipynb #09e9c43b
 def check_leaky_backward(leaky_backward) -> str:
     """Judge `leaky_backward(x, dy)` against central differences; dy must not be changed."""
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(2, 3, 4))
-    before = dy.copy()
+    before = [x.copy(), dy.copy()]
     wanted = numerical_gradient(lambda x: (dy * np.maximum(x, 0.1 * x)).sum(), x)
     return judge(
         [
             ("dx", wanted, lambda: leaky_backward(x, dy)),
-            ("the argument dy afterwards", before, lambda: dy),
+            ("the argument x afterwards", before[0], lambda: x),
+            ("the argument dy afterwards", before[1], lambda: dy),
         ]
     )
 
-# %% ../../nbs/solutions/03_layers.ipynb #81ed8a89
+# %% ../../nbs/solutions/03_layers.ipynb #c73fad03
 def check_scale(Scale) -> str:
     """Judge the layer class `Scale`: its parameter, its output, and the contract of all layers."""
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     if not hasattr(Scale, "forward"):
         return "not tried yet"
 
-    def contract():
+    def scaled():
         layer = Scale()
         layer.factor.data[...] = -1.7
-        check_layer(layer, x)
+        return layer
+
+    def contract():
+        check_layer(scaled(), x)
         return "kept"
 
     return judge(
@@ -66,19 +80,20 @@ def check_scale(Scale) -> str:
             ("its parameters", ["factor"], lambda: [n for n, _ in Scale().named_parameters()]),
             ("factor at first", np.ones(()), lambda: Scale().factor.data),
             ("forward with factor 1", x, lambda: Scale()(x)),
+            ("forward with factor -1.7", -1.7 * x, lambda: scaled()(x)),
             ("the contract of a layer", "kept", contract),
         ]
     )
 
-# %% ../../nbs/solutions/03_layers.ipynb #6d725da2
+# %% ../../nbs/solutions/03_layers.ipynb #99674f2c
 def check_accumulate(accumulate) -> str:
     """Judge `accumulate(network, loss, x, labels, size)` by the gradients of the whole batch."""
 
-    def gradients(work):
+    def gradients(work, size):
         rng = np.random.default_rng(0)
-        network = Sequential(Linear(5, 4, rng=rng), ReLU(), Linear(4, 3, rng=rng))
+        network = _Limited(size, Linear(5, 4, rng=rng), ReLU(), Linear(4, 3, rng=rng))
         x, labels = rng.normal(size=(10, 5)).astype(np.float32), rng.integers(0, 3, 10)
-        if work(network, SoftmaxWithLoss(), x, labels) is None:
+        if work(network, SoftmaxWithLoss(), x, labels) is None and not network.used:
             return None
         return np.concatenate([p.grad.ravel() for p in network.parameters()])
 
@@ -86,12 +101,24 @@ def check_accumulate(accumulate) -> str:
         loss(network(x), labels)
         return network.backward(loss.backward())
 
-    wanted = gradients(whole)
+    wanted = gradients(whole, 10)
     return judge(
         (
             f"the gradients from parts of {size}",
             wanted,
-            lambda size=size: gradients(lambda *arguments: accumulate(*arguments, size)),
+            lambda size=size: gradients(lambda *arguments: accumulate(*arguments, size), size),
         )
         for size in (10, 5, 4)
     )
+
+# %% ../../nbs/solutions/03_layers.ipynb #e732b7a3
+class _Limited(Sequential):
+    def __init__(self, rows, *layers):
+        super().__init__(*layers)
+        self.rows, self.used = rows, False
+
+    def forward(self, x):
+        self.used = True
+        if len(x) > self.rows:
+            raise MemoryError(f"{len(x)} rows at once, {self.rows} fit")
+        return super().forward(x)

@@ -56,21 +56,22 @@ def check_majority(majority) -> str:
         for bits in product((0, 1), repeat=3)
     )
 
-# %% ../../nbs/solutions/01_perceptron.ipynb #5829f6e4
+# %% ../../nbs/solutions/01_perceptron.ipynb #e9a65ced
 def check_sign_update(sign_update) -> str:
     """Judge `sign_update(w, b, x, s)` → (w, b): one perceptron step for a label s of +1 or −1."""
-    rng = np.random.default_rng(0)
     cases = []
     for s in (1, -1):
-        x = rng.normal(size=3)
-        for side in (1, -1):  # on the right side of the line, and on the wrong one
-            w, b = side * s * x, 0.25 * side * s
-            w_then, b_then = (w, b) if side > 0 else (w + s * x, b + s)
-            place = f"s = {s:+d}, {'right' if side > 0 else 'wrong'} side:"
+        for total in (-2.0, 0.0, 2.0):  # the weighted sum, including a sum of exactly zero
+            x, w = np.array([1.0, 2.0, -1.0]), np.array([0.5, 0.5, 0.5])
+            b = total - float(w @ x)
+            wrong = (total > 0) != (s > 0)
+            w_then, b_then = (w + s * x, b + s) if wrong else (w.copy(), b)
+            place, arguments = f"s = {s:+d}, sum {total:.0f}:", (w, b, x, s)
             cases += [
-                (f"{place} w", w_then, lambda a=(w, b, x, s): _part(sign_update(*a), 0)),
-                (f"{place} b", b_then, lambda a=(w, b, x, s): _part(sign_update(*a), 1)),
+                (f"{place} w", w_then, lambda a=arguments: _part(sign_update(*a), 0)),
+                (f"{place} b", b_then, lambda a=arguments: _part(sign_update(*a), 1)),
                 (f"{place} the argument w", w.copy(), lambda w=w: w),
+                (f"{place} the argument x", x.copy(), lambda x=x: x),
             ]
     return judge(cases)
 

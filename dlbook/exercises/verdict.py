@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-# %% ../../nbs/solutions/index.ipynb #b366810e
+# %% ../../nbs/solutions/index.ipynb #69d7b0bf
 def judge(
     cases: Iterable[
         tuple[str, object, Callable]
@@ -35,23 +35,22 @@ def judge(
 
 
 def _difference(wanted, got) -> str:
-    numbers = [np.asarray(value) for value in (wanted, got) if _is_numeric(value)]
-    if len(numbers) < 2:
+    if isinstance(wanted, bool | str | tuple | list):
         return "" if wanted == got else f" should be {_short(wanted)}, not {_short(got)}"
-    if numbers[0].shape != numbers[1].shape:
-        return f" should have shape {numbers[0].shape}, not {numbers[1].shape}"
-    wrong = np.argwhere(~np.isclose(numbers[1], numbers[0], rtol=1e-6, atol=1e-6))
+    try:
+        wanted, got_array = np.asarray(wanted), np.asarray(got, dtype=float)
+    except (TypeError, ValueError):
+        return f" should be a number or an array of numbers, not {_short(got)}"
+    if wanted.shape != got_array.shape:
+        return f" should have shape {wanted.shape}, not {got_array.shape}"
+    wrong = np.argwhere(~np.isclose(got_array, wanted, rtol=1e-6, atol=1e-6))
     if not len(wrong):
         return ""
     index = tuple(wrong[0].tolist())
     where = f" at {index}" if index else ""
-    return f"{where} should be {_short(numbers[0][index])}, not {_short(numbers[1][index])}"
-
-
-def _is_numeric(value) -> bool:
-    return isinstance(value, np.ndarray | np.generic | int | float)
+    return f"{where} should be {_short(wanted[index])}, not {_short(got_array[index])}"
 
 
 def _short(value) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

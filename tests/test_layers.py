@@ -1,0 +1,221 @@
+"""One contract for all hand-written layers, losses and nodes of the package.
+
+What a layer must do is said once, here and in dlbook.checks; layer_cases.py says on which inputs.
+"""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from layer_cases import ABSTRACT, LAYERS, LOSSES, NODES, rng
+from mutants import mutants
+
+import dlbook
+from dlbook.checks import check_gradients, check_layer, check_loss, check_same_as_torch
+from dlbook.layers import Linear, Node, ReLU, Sequential
+
+
+def public_nodes() -> set[type]:
+    """Every public class below Node that a module of the package defines."""
+    found = set()
+    for info in pkgutil.iter_modules(dlbook.__path__):
+        if info.name.startswith("_") or info.ispkg:
+            continue
+        module = importlib.import_module(f"dlbook.{info.name}")
+        for name, cls in vars(module).items():
+            defined = inspect.isclass(cls) and cls.__module__ == module.__name__
+            if defined and issubclass(cls, Node) and not name.startswith("_"):
+                found.add(cls)
+    return found - ABSTRACT
+
+
+def array(shape, scale=1.0, dtype=np.float64):
+    return (scale * rng(7).normal(size=shape)).astype(dtype)
+
+
+def every(table):
+    """A test parameter for each class, case and shape."""
+    return [
+        pytest.param(cls, case, shape, id=f"{cls.__name__}-{i}-{'x'.join(map(str, shape))}")
+        for cls, cases in table.items()
+        for i, case in enumerate(cases)
+        for shape in case.shapes
+    ]
+
+
+def small(table):
+    return [
+        pytest.param(cls, case, case.shapes[0], id=f"{cls.__name__}-{i}")
+        for cls, cases in table.items()
+        for i, case in enumerate(cases)
+    ]
+
+
+def test_every_public_node_has_a_case():
+    assert public_nodes() == {*LAYERS, *LOSSES, *NODES}
+
+
+@pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
+def test_layer_keeps_the_contract(cls, case, shape):
+    if 0 not in shape:
+        assert check_layer(case.make(cls), array(shape, case.scale)) <= 1e-6
+
+
+@pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
+def test_layer_is_its_twin_in_float64(cls, case, shape):
+    x = array(shape, case.scale)
+    assert check_same_as_torch(case.make(cls), case.twin(), x) <= 1e-10
+
+
+@pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
+def test_layer_is_its_twin_in_float32(cls, case, shape):
+    layer, twin = case.make(cls), case.twin()
+    twin.load_state_dict({name: torch.tensor(data) for name, data in layer.state_dict().items()})
+    x = array(shape, case.scale, np.float32)
+    x_torch = torch.tensor(x, requires_grad=True)
+    y, y_torch = layer(x), twin(x_torch)
+    dy = rng(8).normal(size=y.shape).astype(np.float32)
+    dx = layer.backward(dy)
+    y_torch.backward(torch.tensor(dy))
+    theirs = [y_torch, x_torch.grad, *(p.grad for p in twin.parameters())]
+    for a, b in zip([y, dx, *(p.grad for p in layer.parameters())], theirs, strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cls", "case", "shape"), every(LOSSES))
+def test_loss_keeps_the_contract_and_is_its_twin(cls, case, shape):
+    prediction, target = array(shape, case.scale), case.targets(shape)
+    if case.scale == 1:  # a saturated loss is flat, and its gradient below what differences see
+        assert check_loss(case.make(cls), prediction, target) <= 1e-6
+    assert check_same_as_torch(case.make(cls), case.twin(), prediction, target) <= 1e-10
+
+
+@pytest.mark.parametrize("cls", NODES, ids=lambda cls: cls.__name__)
+def test_node_with_two_inputs(cls):
+    check_node(cls)
+
+
+def check_node(cls):
+    x, y, dz = rng(3).normal(size=(3, 2, 3))
+    node, before = cls(), [x.copy(), y.copy(), dz.copy()]
+    z = node(x, y)
+    dx, dy = node.backward(dz)
+    assert all(np.array_equal(a, b) for a, b in zip([x, y, dz], before, strict=True))
+    np.testing.assert_array_equal(
+        z, getattr(torch, NODES[node_class(cls)])(*map(torch.tensor, (x, y)))
+    )
+    check_gradients(lambda x: (dz * cls()(x, y)).sum(), x, dx)
+    check_gradients(lambda y: (dz * cls()(x, y)).sum(), y, dy)
+    with pytest.raises(RuntimeError, match=cls.__name__):
+        node.backward(dz)
+
+
+def node_class(cls):
+    """The right class that a mutant was made from, or the class itself."""
+    return next(right for right in NODES if right.__name__ == cls.__name__)
+
+
+def survives(check) -> bool:
+    """Whether a check finds nothing wrong. An error of any kind counts as found."""
+    try:
+        with np.errstate(all="ignore"):
+            check()
+    except Exception:
+        return False
+    return True
+
+
+def judged(cls):
+    """The check that a class of the tables has to pass, as a function of the class."""
+
+    def check(candidate):
+        for case in LAYERS.get(cls, []):
+            for shape in case.shapes:
+                x = array(shape, case.scale)
+                check_same_as_torch(case.make(candidate), case.twin(), x)
+                if x.size:
+                    check_layer(case.make(candidate), x)
+        for case in LOSSES.get(cls, []):
+            x, target = array(case.shapes[0], case.scale), case.targets(case.shapes[0])
+            check_same_as_torch(case.make(candidate), case.twin(), x, target)
+            if case.scale == 1:
+                check_loss(case.make(candidate), x, target)
+        if cls in NODES:
+            check_node(candidate)
+
+    return check
+
+
+@pytest.mark.parametrize("cls", [*LAYERS, *LOSSES, *NODES], ids=lambda cls: cls.__name__)
+def test_every_mutant_is_caught(cls):
+    check = judged(cls)
+    check(cls)
+    planted = list(mutants(cls))
+    survivors = [place for place, mutant in planted if survives(lambda m=mutant: check(m))]
+    assert planted and survivors == []
+    print(f"{cls.__name__}: {len(planted)} planted bugs, all caught")
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(("cls", "case", "shape"), small(LAYERS))
+def test_layer_refuses_what_does_not_fit(cls, case, shape):
+    layer, name = case.make(cls), "x should" if cls is Sequential else f"{cls.__name__}: x should"
+    x = array(shape)
+    for wrong in (x.astype(int), x.tolist(), x > 0, x.astype(complex)):
+        with pytest.raises(ValueError, match=name):
+            layer(wrong)
+    y = layer(x)
+    with pytest.raises(ValueError, match="dy should have shape"):
+        layer.backward(np.zeros((*y.shape, 2)))
+
+
+@pytest.mark.parametrize("cls", [*LAYERS, *LOSSES, *NODES], ids=lambda cls: cls.__name__)
+def test_backward_needs_a_forward(cls):
+    node = (LAYERS | LOSSES)[cls][0].make(cls) if cls not in NODES else cls()
+    arguments = [] if cls in LOSSES else [np.zeros((2, 2))]
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        node.backward(*arguments)
+
+
+def test_sequential_names_what_is_no_layer():
+    with pytest.raises(ValueError, match="Sequential: layer 1 should be a Layer, not <ufunc"):
+        Sequential(ReLU(), np.tanh)
+
+
+def test_load_state_dict_changes_all_or_nothing():
+    network = Sequential(Linear(3, 2, rng=rng()), ReLU(), Linear(2, 2, rng=rng()))
+    before = network.state_dict()
+    ones = {name: np.ones_like(data) for name, data in before.items()}
+    faults = [
+        {**ones, "2.bias": np.ones(3)},
+        {**ones, "3.weight": np.ones(2)},
+        {name: data for name, data in ones.items() if name != "2.bias"},
+    ]
+    for fault in faults:
+        with pytest.raises(ValueError, match=r"load_state_dict: (2\.bias|3\.weight) should be"):
+            network.load_state_dict(fault)
+        assert all(np.array_equal(network.state_dict()[name], before[name]) for name in before)
+    network.load_state_dict(ones)
+    assert all((data == 1).all() for data in network.state_dict().values())
+
+
+def test_state_dict_is_a_copy():
+    layer = Linear(2, 2, rng=rng())
+    layer.state_dict()["weight"][...] = 9
+    assert not (layer.weight.data == 9).any()
+
+
+def test_train_and_eval_reach_every_layer():
+    inner = Sequential(ReLU(), ReLU())
+    network = Sequential(inner, ReLU())
+    everywhere = [network, *network.layers, *inner.layers]
+    assert network.eval() is network
+    assert [layer.training for layer in everywhere] == [False] * 5
+    assert network.train() is network
+    assert [layer.training for layer in everywhere] == [True] * 5
