@@ -169,6 +169,19 @@ def indented(text):
 def pytest_terminal_summary(terminalreporter):
     yield  # after pytest's own lines
     summarize_notebooks(terminalreporter)
+    summarize_planted_bugs(terminalreporter)
+
+
+def summarize_planted_bugs(terminalreporter):
+    """How many mutants of the layers the checks caught (tests/test_layers.py counts them)."""
+    caught = [
+        number
+        for report in terminalreporter.stats.get("passed", [])
+        for what, number in getattr(report, "user_properties", [])
+        if what == "planted bugs caught" and report.when == "call"
+    ]
+    if caught:
+        terminalreporter.line(f"planted bugs caught: {sum(caught)} in {len(caught)} classes")
 
 
 def summarize_notebooks(terminalreporter):

@@ -10,7 +10,7 @@ import csv
 import re
 
 import pytest
-from book import NBS, ROOT, chapters, read
+from book import ROOT, chapters, notebooks, read
 from test_style import checks, prose
 
 with (ROOT / "tests" / "coverage.tsv").open(encoding="utf-8", newline="") as file:
@@ -51,7 +51,7 @@ def test_row_is_held(row):
     assert missing(row, read(WRITTEN[row["chapter"]])) == ""
 
 
-@pytest.mark.parametrize("path", sorted(NBS.rglob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_tags_name_rows(path):
     known = {row["row"] for row in ROWS}
     named = {number for cell in read(path).cells for number in tags(cell)}

@@ -74,6 +74,14 @@ def test_module_imports_earlier_chapters_only(module):
     assert not late_imports(module, source(module), chapter_numbers())
 
 
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_chapter_uses_earlier_chapters_only(path):
+    """What a reader runs, too; only checkers of exercises may look ahead."""
+    notebook = read(path)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert not late_imports(module_of(notebook), "\n".join(cells), chapter_numbers())
+
+
 @pytest.mark.parametrize(
     "text",
     [

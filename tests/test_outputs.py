@@ -115,7 +115,7 @@ class Book:
     def __init__(self, folder):
         self.folder = folder
         shutil.copy(ROOT / "conftest.py", folder)
-        (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT / 'tools'}\n")
+        (folder / "pytest.ini").write_text("[pytest]\n")
         for cuda in (False, True):  # whatever this machine has
             fake = folder / f"cuda-{cuda}" / "torch"
             fake.mkdir(parents=True)
@@ -134,7 +134,8 @@ class Book:
 
     def run(self, *command, cuda=False):
         """Exit status and output of a command, with a torch that has CUDA or has not."""
-        path = os.pathsep.join([str(self.folder / f"cuda-{cuda}"), str(ROOT)])
+        folders = [self.folder / f"cuda-{cuda}", ROOT, ROOT / "tools"]
+        path = os.pathsep.join(map(str, folders))
         environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
         for name in [*environment]:
             if name.startswith(("PYTEST", "OMP_")):

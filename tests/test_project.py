@@ -7,14 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cells
+import outputs
 import pytest
-from book import NBS, PACKAGE, ROOT, code_length, notebooks
+from book import NBS, PACKAGE, ROOT, code_length, notebooks, read
 
 COMMANDS = Path(sys.executable).parent
 MAX_LINES = 250  # of code, in a module
 # Spelled as patterns, so that this file does not find itself.
 LEFTOVERS = re.compile(
-    r"/(?:home|Users|root|work)/[\w.]|[A-Z]:\\Users|/pypi[\w-]*/|pypi\.org|pythonhosted\.|npmjs\.|conda\.anaconda"
+    r"/(?:home|Users|root|work|tmp|mnt|opt|srv|var/folders)/[\w.]|/root\b|file:///|[A-Z]:\\+Users"
+    r"|/pypi[\w-]*/|pypi\.org|pythonhosted\.|npmjs\.|conda\.anaconda|\d+\.\d+\.\d+\.\d+:\d+/simple"
 )
 
 
@@ -71,9 +74,9 @@ def copy(tmp_path):
 def test_the_package_is_what_the_notebooks_export(copy):
     command(COMMANDS / "nbdev_export", cwd=copy)
     wanted, got = python_files(copy / "dlbook"), python_files(PACKAGE)
-    assert not differences(wanted, got), (
-        "dlbook/ is stale, or was edited by hand: run `make export`"
-    )
+    if stale := differences(wanted, got):
+        said = "stale, or edited by hand; run `make export`:"
+        pytest.fail(f"{said} dlbook/{', dlbook/'.join(stale)}", pytrace=False)
 
 
 def test_differences_are_seen():
@@ -95,12 +98,28 @@ def is_unclean(notebook: dict) -> list[str]:
     ids = [cell.get("id") for cell in notebook["cells"]]
     faults = ["a cell has no id"] if None in ids else []
     faults += ["two cells have the same id"] if len(set(ids)) < len(ids) else []
-    for cell in notebook["cells"]:
+    for number, cell in enumerate(notebook["cells"], 1):
         counts = [cell, *cell.get("outputs", [])]
-        faults += (
-            ["an execution count"] if any(part.get("execution_count") for part in counts) else []
-        )
+        if any(part.get("execution_count") for part in counts):
+            faults.append(f"cell {number}: an execution count")
     return faults
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_outputs_are_stored_as_record_writes_them(path):
+    """The comparison of outputs looks past colours, paths and tracebacks; a reader does not."""
+    for number, cell in enumerate(cells.code_cells(read(path)), 1):
+        stored = json.loads(json.dumps(cell.outputs))
+        wanted = json.loads(json.dumps(outputs.canonical(cell.outputs)))
+        assert stored == wanted, f"cell {number}: run `make record only={path.relative_to(ROOT)}`"
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_outputs_belong_to_the_code(path):
+    """What a page says of when it was verified must be about the code that it shows."""
+    recorded = read(path).metadata.get("dlbook", {}).get("recorded", {})
+    said = f"run `make record only={path.relative_to(ROOT)}`"
+    assert recorded.get("source") == cells.source_digest(read(path)), said
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)

@@ -21,7 +21,7 @@ import pytest
 from book import NBS, ROOT, directives, module_of, notebooks, read
 
 PAGES = [path.relative_to(NBS).with_suffix(".html").as_posix() for path in notebooks()]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
@@ -116,6 +116,11 @@ def test_figures_have_number_caption_and_alt_text(contents):
     images = [(path.name, image) for path, page in contents.items() for image in page.images]
     assert images, "the book shows no figure"
     assert not [name for name, image in images if not (image.get("alt") or "").strip()]
+    for path in contents:
+        captions = re.findall(r"<figcaption.*?</figcaption>", path.read_text("utf-8"), flags=re.S)
+        for caption in captions:
+            said = " ".join(re.sub(r"<[^>]+>", " ", caption).split())
+            assert re.fullmatch(r"Figure (S?\d+\.)?\d+ .{10,}", said), f"{path.name}: {said!r}"
 
 
 @pytest.mark.parametrize("name", PAGES)

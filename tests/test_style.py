@@ -265,7 +265,21 @@ def faults(node, cell):
                 yield f"argument {argument.arg}: a line of its own, with a type and a comment"
 
 
+KNOWN_TAGS = re.compile(
+    r"row-\d+\.\d+|raises-exception|gpu|stderr|timing|nbval-ignore-output|tol=0\.[01]\d*"
+)
+
+
+def tags_are_known(notebook):
+    """A tag that is misspelled does nothing, and a wide tolerance compares nothing."""
+    for number, cell in enumerate(notebook.cells, 1):
+        for tag in cell.metadata.get("tags", []):
+            if not KNOWN_TAGS.fullmatch(tag):
+                yield f"cell {number}: unknown tag {tag!r}"
+
+
 RULES = [
+    tags_are_known,
     opens_with_title,
     cells_are_short,
     lines_fit,
@@ -349,7 +363,14 @@ def test_solutions_belong_to_chapters():
 )
 @pytest.mark.parametrize(
     "rule",
-    [cells_are_short, lines_fit, imports_stand_alone, names_are_the_fields, exports_are_documented],
+    [
+        tags_are_known,
+        cells_are_short,
+        lines_fit,
+        imports_stand_alone,
+        names_are_the_fields,
+        exports_are_documented,
+    ],
     ids=lambda rule: rule.__name__,
 )
 def test_solution(path, rule):

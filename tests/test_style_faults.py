@@ -19,6 +19,7 @@ from test_style import (
     opens_with_title,
     prose_stands_between,
     prose_weighs_as_much,
+    tags_are_known,
     unsolved,
 )
 
@@ -166,8 +167,16 @@ def test_a_fault_is_seen(rule, old, new):
     assert list(rule(replaced(CHAPTER, old, new)))
 
 
+@pytest.mark.parametrize("tag", ["raises-exeption", "GPU", "tol=1", "tol=0.5", "row-1", "row-1.1 "])
+def test_an_unknown_tag_is_seen(tag):
+    notebook = notebook_of(CHAPTER)
+    assert list(tags_are_known(notebook)) == []
+    notebook.cells[-1].metadata["tags"] = ["row-1.1", "tol=0.05", tag]
+    assert len(list(tags_are_known(notebook))) == 1
+
+
 def test_every_rule_has_a_fault():
-    assert {rule for rule, *_ in FAULTS} == set(RULES)
+    assert {rule for rule, *_ in FAULTS} | {tags_are_known} == set(RULES)
 
 
 def test_good_solutions_pass():

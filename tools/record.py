@@ -44,6 +44,10 @@ def main():
     for path in paths:
         try:
             print(f"{os.path.relpath(path)}: {record(path)}", flush=True)
+        except FileNotFoundError:
+            sys.exit(f"{path}: there is no such notebook")
+        except KeyboardInterrupt:
+            sys.exit(f"interrupted; not written: {os.path.relpath(path)}")
         except RecordError as error:
             sys.exit(f"{os.path.relpath(path)}: {error}\nnot written: {os.path.relpath(path)}")
 
