@@ -7,46 +7,14 @@ backward, all on the same number of threads.
 
 import math
 import statistics
-import time
 
 import numpy as np
 import torch
+from timing import REPEATS, both_ways, turns
 
 from dlbook.layers import Flatten, Linear, ReLU, Sequential, Sigmoid, SoftmaxWithLoss
 
-REPEATS = 60
 rng = np.random.default_rng(0)
-
-
-def turns(contestants: dict, repeats: int = REPEATS) -> dict[str, float]:
-    """Median time of each contestant in seconds, one call of each in turn."""
-    times = {name: [] for name in contestants}
-    for i in range(repeats + 5):
-        for name, run in contestants.items():
-            start = time.perf_counter()
-            run()
-            if i >= 5:  # the first ones warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def both_ways(layer, module, shape):
-    """Forward and backward of a layer and of its twin on one input."""
-    x = rng.normal(size=shape).astype(np.float32)
-    x_torch = torch.tensor(x, requires_grad=True)
-    dy = np.ones_like(layer(x))
-    dy_torch = torch.tensor(dy)
-
-    def ours():
-        layer(x)
-        layer.backward(dy)
-
-    def theirs():
-        x_torch.grad = None
-        module.zero_grad()
-        module(x_torch).backward(dy_torch)
-
-    return {"ours": ours, "torch": theirs}
 
 
 class TextbookSigmoid:
