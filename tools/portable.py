@@ -33,7 +33,7 @@ def main():
         print(f"--- {name}", flush=True)
         start = time.monotonic()
         run = subprocess.run(
-            # one notebook at a time, on all cores unless the row says otherwise: as a reader runs it
+            # one notebook at a time, on all cores unless the row says otherwise
             [sys.executable, "-m", "pytest", "--nbval", "-q", "--numprocesses=0", *arguments],
             env=os.environ | settings,
             stdout=subprocess.PIPE,
