@@ -212,7 +212,8 @@ class CrossEntropyLoss(Loss):
 # %% ../nbs/06_losses.ipynb #0e84c45c
 def _near_maximum(rows):
     lowest, highest = rows.min(), rows.max()
-    return highest if highest - lowest < 20 else rows.max(axis=1, keepdims=True)
+    shared = rows.dtype != np.float16 and highest - lowest < 20
+    return highest if shared else rows.max(axis=1, keepdims=True)
 
 # %% ../nbs/06_losses.ipynb #ac8ac693
 def _shares(target, shape, weight, eps):
@@ -220,6 +221,8 @@ def _shares(target, shape, weight, eps):
     target, classes, places = np.asarray(target), shape[1], (shape[0], *shape[2:])
     weight = np.ones(classes) if weight is None else weight
     expect_shape(weight, (classes,), "CrossEntropyLoss: weight")
+    if not (weight >= 0).all():
+        raise ValueError("CrossEntropyLoss: weight should be numbers of at least 0")
     if target.ndim == len(shape):
         count = math.prod(places)
         t = np.moveaxis(_class_probabilities(target, shape), 1, -1).reshape(-1, classes)
@@ -274,8 +277,7 @@ class BCEWithLogitsLoss(Loss):
         tail = np.negative(softplus)
         np.exp(tail, out=tail)
         np.log1p(tail, out=tail)
-        softplus += prediction
-        softplus *= 0.5  # (|z| + z) / 2 is max(z, 0), and faster
+        np.maximum(prediction, 0, out=softplus)
         softplus += tail
         np.multiply(target, prediction, out=tail)
         np.subtract(softplus, tail, out=tail)

@@ -291,7 +291,7 @@ class Adam(Optimizer):
     def __init__(
         self,
         parameters: Iterable[Parameter],  # what it changes, float32 or float64
-        lr: float = 1e-3,  # learning rate η, about the largest step of an element
+        lr: float = 1e-3,  # learning rate η; an element moves by about this much, at most 3.2 times
         *,
         betas: tuple[float, float] = (0.9, 0.999),  # what remains of m and v in each step
         eps: float = 1e-8,  # added to the root
@@ -309,7 +309,8 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay, w ← (1 − lr weight_decay) w, then Adam's step.
 
     - state: `exp_avg` m and `exp_avg_sq` v
-    - source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; twin: `torch.optim.AdamW`
+    - source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, with the
+      decay multiplied by lr as in its twin `torch.optim.AdamW`
     """
 
     buffers = ("exp_avg", "exp_avg_sq")
