@@ -80,7 +80,7 @@ def _expect_error(kind, call, arguments, complaint):
         return
     raise AssertionError(complaint)
 
-# %% ../nbs/04_checks.ipynb #aeadbde1
+# %% ../nbs/04_checks.ipynb #bfb5ba06
 def _cast(inputs, dtype):
     order = "F" if dtype == np.float32 else "C"
     return [x.astype(dtype, order=order) if x.dtype.kind == "f" else x.copy() for x in inputs]
@@ -90,11 +90,18 @@ def _parameters(node):
     return dict(node.named_parameters()) if isinstance(node, HasParameters) else {}
 
 
+def _buffers(node):
+    return dict(node.named_buffers()) if isinstance(node, HasParameters) else {}
+
+
 def _with_dtype(node, dtype):
     node = copy.deepcopy(node)
     for parameter in _parameters(node).values():
         parameter.data = parameter.data.astype(dtype)
         parameter.grad = np.zeros_like(parameter.data)
+    for buffer in _buffers(node).values():
+        floats = buffer.data.dtype.kind == "f"
+        buffer.data = buffer.data.astype(dtype if floats else buffer.data.dtype)
     return node
 
 # %% ../nbs/04_checks.ipynb #393ff0d3
@@ -202,16 +209,27 @@ def check_loss(
     f, dx = lambda x: copy.deepcopy(loss)(x, target), judged.backward()
     return check_gradients(f, x, dx, place=f"{name}: gradient", tolerance=tolerance)
 
-# %% ../nbs/04_checks.ipynb #b0999ade
+# %% ../nbs/04_checks.ipynb #e787afb2
+def _filled(module, own, name):
+    theirs = dict(module.named_parameters()) | dict(module.named_buffers())
+    ours_are = {key: item.data.shape for key, item in own.items()}
+    theirs_are = {key: tuple(item.shape) for key, item in theirs.items()}
+    _expect(ours_are == theirs_are, f"{name}: parameters {ours_are}, not {theirs_are}")
+    for key, tensor in theirs.items():
+        tensor.data = tensor.data.new_tensor(own[key].data)
+    return theirs
+
+# %% ../nbs/04_checks.ipynb #42fc0f17
 def check_same_as_torch(
     layer: Layer | Loss,  # not changed: a copy is compared
     module,  # `torch.nn.Module` with parameters of the same names and shapes; not changed
     *inputs: np.ndarray,  # x, or prediction and target for a loss
     tolerance: float = 1e-10,  # largest difference that passes, relative to values above 1
 ) -> float:  # the largest difference found
-    """Compare a layer or a loss with its twin in PyTorch, in float64, with our parameters in both.
+    """Compare a layer or a loss with its twin in PyTorch, in float64, with our state in both.
 
-    - compares: output, gradient of the first input, gradient of every parameter
+    - compares: output, gradient of each input (of a loss: of the prediction) and of every
+      parameter, buffers after the forward
     - raises: `AssertionError` that names what differs; `ImportError` if PyTorch is missing
     """
     try:
@@ -220,12 +238,8 @@ def check_same_as_torch(
         raise ImportError("check_same_as_torch needs PyTorch: pip install torch") from error
     name, layer = type(layer).__name__, _with_dtype(layer, np.float64)
     module = copy.deepcopy(module).double().train(getattr(layer, "training", True))
-    own, theirs = _parameters(layer), dict(module.named_parameters())
-    ours_are = {key: p.data.shape for key, p in own.items()}
-    theirs_are = {key: tuple(p.shape) for key, p in theirs.items()}
-    _expect(ours_are == theirs_are, f"{name}: parameters {ours_are}, not {theirs_are}")
-    for key, parameter in theirs.items():
-        parameter.data = torch.tensor(own[key].data)
+    own, kept = _parameters(layer), _buffers(layer)
+    theirs = {} if isinstance(layer, Loss) else _filled(module, own | kept, name)
     inputs = [x.astype(np.float64 if x.dtype.kind == "f" else np.int64) for x in inputs]
     tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in inputs]
     y, y_torch = layer(*inputs), module(*tensors)
@@ -236,6 +250,7 @@ def check_same_as_torch(
     floats = [t for t in tensors if t.requires_grad][: 1 if is_loss else None]
     pairs = {"output": (y, y_torch), **{f"{k}.grad": (own[k].grad, theirs[k].grad) for k in own}}
     pairs |= {f"dx[{i}]": (dx[i], tensor.grad) for i, tensor in enumerate(floats)}
+    pairs |= {key: (buffer.data, theirs[key]) for key, buffer in kept.items()}
     return max(_difference(f"{name}: {key}", *pair, tolerance) for key, pair in pairs.items())
 
 # %% ../nbs/04_checks.ipynb #09c62b4d

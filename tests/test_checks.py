@@ -11,7 +11,16 @@ import torch
 from layer_cases import labels, rng
 
 from dlbook.checks import check_gradients, check_layer, check_loss, check_same_as_torch
-from dlbook.layers import Layer, Linear, Parameter, ReLU, Sigmoid, SoftmaxWithLoss, expect_shape
+from dlbook.layers import (
+    Buffer,
+    Layer,
+    Linear,
+    Parameter,
+    ReLU,
+    Sigmoid,
+    SoftmaxWithLoss,
+    expect_shape,
+)
 
 X = rng(5).normal(size=(4, 3))
 
@@ -348,6 +357,42 @@ def test_check_same_as_torch_sees_each_difference():
     for layer, module, said in cases:
         with pytest.raises(AssertionError, match=said):
             check_same_as_torch(layer, module, X)
+
+
+class RunningMean(Square):
+    """A layer with a running mean as its buffer."""
+
+    def __init__(self, share=0.5):
+        super().__init__()
+        self.share = share
+        self.mean = Buffer(np.zeros(3))
+
+    def forward(self, x):
+        self.mean.data += self.share * (x.mean(axis=0) - self.mean.data)
+        return super().forward(x)
+
+
+class RunningMeanTwin(torch.nn.Module):
+    def __init__(self, name="mean", start=0.0):
+        super().__init__()
+        self.a = torch.nn.Parameter(torch.ones(()))
+        self.register_buffer(name, torch.full((3,), start))
+
+    def forward(self, x):
+        self.mean += 0.5 * (x.detach().mean(0) - self.mean)
+        return self.a * x**2
+
+
+def test_check_same_as_torch_compares_buffers():
+    layer = RunningMean()
+    layer.mean.data[:] = 7
+    twin = RunningMeanTwin(start=3.0)
+    assert check_same_as_torch(layer, twin, X) <= 1e-10
+    assert layer.mean.data.tolist() == [7, 7, 7] and twin.mean.tolist() == [3, 3, 3]
+    with pytest.raises(AssertionError, match="RunningMean: mean differs from PyTorch"):
+        check_same_as_torch(RunningMean(0.6), twin, X)
+    with pytest.raises(AssertionError, match=r"RunningMean: parameters .*mean.* not .*average"):
+        check_same_as_torch(layer, RunningMeanTwin("average"), X)
 
 
 def test_check_same_as_torch_copies_into_copies():

@@ -15,7 +15,7 @@ from mutants import mutants
 
 import dlbook
 from dlbook.checks import check_gradients, check_layer, check_loss, check_same_as_torch
-from dlbook.layers import Linear, Node, ReLU, Sequential
+from dlbook.layers import Buffer, Linear, Node, ReLU, Sequential
 
 
 def public_nodes() -> set[type]:
@@ -204,6 +204,31 @@ def test_load_state_dict_changes_all_or_nothing():
         assert all(np.array_equal(network.state_dict()[name], before[name]) for name in before)
     network.load_state_dict(ones)
     assert all((data == 1).all() for data in network.state_dict().values())
+
+
+class Counter(ReLU):
+    """A layer with a buffer of its own and a generator."""
+
+    def __init__(self):
+        self.mean, self.count = Buffer([1.5, 2.5]), Buffer(3, dtype=np.int64)
+        self.rng = rng()
+
+
+def test_buffers_are_state_but_not_parameters():
+    network = Sequential(Linear(3, 2, rng=rng()), Counter())
+    assert [name for name, _ in network.named_buffers()] == ["1.mean", "1.count"]
+    assert [name for name, _ in network.named_parameters()] == ["0.weight", "0.bias"]
+    assert len(network.parameters()) == 2
+    assert [name for name, _ in network.named_items(np.random.Generator)] == ["1.rng"]
+    state = network.state_dict()
+    assert list(state) == ["0.weight", "0.bias", "1.mean", "1.count"]
+    network.load_state_dict(state | {"1.mean": np.array([7.0, 8.0]), "1.count": np.array(9)})
+    _, counter = network.layers
+    assert counter.mean.data.tolist() == [7, 8] and counter.mean.data.dtype == np.float32
+    assert counter.count.data == 9 and counter.count.data.dtype == np.int64
+    with pytest.raises(ValueError, match=r"load_state_dict: 1\.mean should be \(2,\), not absent"):
+        network.load_state_dict({name: data for name, data in state.items() if name != "1.mean"})
+    assert counter.mean.data.tolist() == [7, 8]
 
 
 def test_state_dict_is_a_copy():
