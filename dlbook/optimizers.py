@@ -62,7 +62,7 @@ def _expect_range(below: float = math.inf, **values: float) -> None:
         if not number or not 0 <= value < below:
             raise ValueError(f"Optimizer: {name} should be from 0 to below {below}, not {value!r}")
 
-# %% ../nbs/07_optimizers.ipynb #978d0e95
+# %% ../nbs/07_optimizers.ipynb #40d8ec8a
 class Optimizer(ABC, SavesState):
     """Changes parameters by their gradients, a step at a time; a method is one `update`.
 
@@ -102,7 +102,7 @@ class Optimizer(ABC, SavesState):
         for i, (p, wanted) in enumerate(zip(self.parameters, self._made_for, strict=True)):
             if difference := _difference(p.data, wanted) or _difference(p.grad, wanted):
                 raise RuntimeError(f"{type(self).__name__}: parameter {i} {difference}")
-        self.steps += 1
+        self.lr, self.steps = _rate(self.lr), self.steps + 1
         for p, state in zip(self.parameters, self.state, strict=True):
             for arrays in _blocks((p.data, p.grad, *state.values()), self.block):
                 self.update(*arrays)
@@ -365,7 +365,7 @@ def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
     for p in parameters:
         np.clip(p.grad, -clip_value, clip_value, out=p.grad)
 
-# %% ../nbs/07_optimizers.ipynb #655571e2
+# %% ../nbs/07_optimizers.ipynb #fb3051e0
 def step_decay(step: int, *, every: int, gamma: float = 0.1) -> float:
     """Factor of the learning rate after so many steps, gamma^⌊step / every⌋.
 
@@ -386,7 +386,7 @@ def cosine_decay(step: int, *, steps: int) -> float:
 def linear_warmup(step: int, *, steps: int) -> float:
     """Factor of the learning rate after so many steps, (step + 1) / steps, at most 1.
 
-    - steps: how many before the full rate; twin: `LinearLR`
+    - steps: how many before the full rate, 0 for none; twin: `LinearLR`
     - source: Goyal et al. 2017, arXiv:1706.02677, section 2.2
     """
-    return min(1.0, (step + 1) / steps)
+    return min(1.0, (step + 1) / max(steps, 1))

@@ -184,6 +184,11 @@ def test_bad_arguments_are_refused(method):
     for lr in (-0.1, float("nan"), float("inf"), "fast", None):
         with pytest.raises(ValueError, match="Optimizer: lr"):
             method([p], lr)
+        optimizer = method([p], 0.1)
+        optimizer.lr = lr  # by a schedule gone wrong
+        with pytest.raises(ValueError, match="Optimizer: lr"):
+            optimizer.step()
+        assert p.data.tolist() == [1, 1] and optimizer.steps == 0
 
 
 @pytest.mark.parametrize(
@@ -263,3 +268,4 @@ def test_schedules_at_their_ends():
     assert cosine_decay(0, steps=10) == 1 and cosine_decay(10, steps=10) == 0
     assert abs(cosine_decay(5, steps=10) - 0.5) < 1e-15 and cosine_decay(99, steps=10) == 0
     assert [linear_warmup(k, steps=4) for k in (0, 1, 3, 50)] == [0.25, 0.5, 1, 1]
+    assert linear_warmup(0, steps=0) == 1

@@ -57,7 +57,7 @@ def check_smooth(smooth) -> str:
     ]
     return judge([*cases, ("the labels afterwards", before, lambda: labels)])
 
-# %% ../../nbs/solutions/06_losses.ipynb #ca4be47f
+# %% ../../nbs/solutions/06_losses.ipynb #6b8a084d
 def check_huber(HuberLoss) -> str:
     """Judge the loss class `HuberLoss`: parabola, straight line, and the contract of all losses."""
     rng = np.random.default_rng(0)
@@ -82,6 +82,7 @@ def check_huber(HuberLoss) -> str:
         [
             ("HuberLoss is a Loss:", True, lambda: issubclass(HuberLoss, Loss)),
             ("small errors", half, lambda: HuberLoss()(target + errors, target)),
+            ("slope at +9 / at +1, delta 4", flat + 4, lambda: slope(9, 4.0) / slope(1, 4.0)),
             ("slope at +9 minus slope at +5", flat, lambda: slope(9, 1.0) - slope(5, 1.0)),
             ("slope at −5 plus slope at +5", flat, lambda: slope(-5, 0.5) + slope(5, 0.5)),
             ("slope, step at delta", flat, lambda: slope(2 + 1e-8, 2.0) - slope(2 - 1e-8, 2.0)),
