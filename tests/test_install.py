@@ -1,4 +1,4 @@
-"""The wheel works beside numpy and matplotlib alone, and says what else a function needs."""
+"""The wheel works beside what it requires alone, and says what else a function needs."""
 
 import importlib.metadata as metadata
 import os
@@ -10,16 +10,21 @@ import venv
 
 import pytest
 from book import PACKAGE, ROOT
+from test_imports import TORCH_MODULES
 
-IMPORT_ALL = """
+REQUIRED = ["numpy", "matplotlib", "pooch", "tqdm"]
+WITH_TORCH = {f"dlbook.{name}" for name in TORCH_MODULES}
+IMPORT_ALL = f"""
 import importlib, importlib.util, pkgutil
 import dlbook
+WITH_TORCH = {WITH_TORCH}
 assert "site-packages" in dlbook.__file__, dlbook.__file__
-for name in ("torch", "sklearn", "mlxtend", "nbdev", "fastcore", "pandas", "scipy"):
+for name in ("torch", "sklearn", "mlxtend", "nbdev", "fastcore", "pandas", "scipy", "skimage"):
     assert importlib.util.find_spec(name) is None, name
 for module in pkgutil.walk_packages(dlbook.__path__, "dlbook."):
-    importlib.import_module(module.name)
-    print(module.name)
+    if module.name not in WITH_TORCH:
+        importlib.import_module(module.name)
+        print(module.name)
 """
 
 
@@ -57,12 +62,12 @@ def pip(*arguments):
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory):
-    """A Python with the wheel, numpy, matplotlib and what these two require; nothing else."""
+    """A Python with the wheel, what it requires and what that requires; nothing else."""
     folder = tmp_path_factory.mktemp("install")
     environment = folder / "environment"
     venv.create(environment, with_pip=False, symlinks=os.name != "nt")
     (packages,) = environment.glob("lib/python*/site-packages")
-    for name in with_requirements(["numpy", "matplotlib"]):
+    for name in with_requirements(REQUIRED):
         for part in {file.parts[0] for file in metadata.files(name)} - {"..", "__pycache__"}:
             (packages / part).symlink_to(metadata.distribution(name).locate_file(part))
     pip("install", "--no-deps", "--no-compile", "--target", packages, build_wheel(folder))
@@ -75,7 +80,7 @@ def run(python, code, folder):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_every_module_imports_beside_numpy_and_matplotlib(bare_python, tmp_path):
+def test_every_module_imports_beside_what_the_wheel_requires(bare_python, tmp_path):
     done = run(bare_python, IMPORT_ALL, tmp_path)
     assert done.returncode == 0, done.stderr
     wanted = {
@@ -83,7 +88,16 @@ def test_every_module_imports_beside_numpy_and_matplotlib(bare_python, tmp_path)
         for path in PACKAGE.rglob("*.py")
         if path.name != "__init__.py"
     }
-    assert wanted <= set(done.stdout.split())
+    assert wanted - WITH_TORCH <= set(done.stdout.split())
+    assert len(wanted & WITH_TORCH) < len(wanted) / 4
+
+
+def test_the_shipped_data_come_with_the_wheel(bare_python, tmp_path):
+    code = """
+from dlbook.data import load_fashion_mnist, load_text
+print(*map(len, load_fashion_mnist()), len(load_text("shakespeare")), len(load_text("tang")))
+"""
+    assert run(bare_python, code, tmp_path).stdout.split() == "10000 2000 993274 1746579".split()
 
 
 def test_what_is_missing_is_named_with_the_package_to_install(bare_python, tmp_path):
@@ -114,4 +128,6 @@ print(found["License-Expression"], *[r for r in found.get_all("Requires-Dist") i
         "CC-BY-4.0",
         "numpy>=2.0",
         "matplotlib>=3.9",
+        "pooch>=1.8",
+        "tqdm>=4.66",
     ]
