@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-from dlbook import activations, layers, losses
+from dlbook import activations, layers, losses, normalization, regularization
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -41,6 +41,39 @@ class TorchMaxout(nn.Module):
     def forward(self, x):
         z = torch.einsum("poi,...i->...po", self.weight, x) + self.bias
         return z.max(dim=-2).values
+
+
+class TorchDropout(nn.Module):
+    """`torch.nn.Dropout` with marks from NumPy: ours, from the same seed, drops the same."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p, self.marks = p, rng()
+
+    def forward(self, x):
+        kept = self.marks.random(tuple(x.shape), dtype=np.float32) >= self.p
+        return torch.where(torch.tensor(kept), x / (1 - self.p), 0)
+
+
+class TorchPenalized(nn.Module):
+    """Mean squared error plus ½ λ ‖W‖² of a layer that stays as it is."""
+
+    def __init__(self, strength):
+        super().__init__()
+        weight = layers.Linear(3, 2, rng=rng()).weight.data
+        self.paid = strength / 2 * float((weight.astype(float) ** 2).sum())
+
+    def forward(self, prediction, target):
+        return nn.functional.mse_loss(prediction, target) + self.paid
+
+
+def used(layer):
+    """The layer with another state than that of the start."""
+    for item in layer.parameters():
+        item.data[...] = rng(3).uniform(0.5, 2, item.data.shape)
+    for _, item in layer.named_buffers():
+        item.data[...] = 4 if item.data.ndim == 0 else rng(4).uniform(0.5, 2, item.data.shape)
+    return layer
 
 
 SHAPES = [(4, 3), (1,), (0, 3), (2, 3, 4, 5)]  # for what works on each number by itself
@@ -105,6 +138,70 @@ LAYERS = {
         ),
         Case(lambda cls: cls(3, 3, 3, rng=rng()), lambda: TorchMaxout(3, 3, 3), [(3, 3)]),
     ],
+    regularization.Dropout: [
+        Case(lambda cls: cls(0.3, rng=rng()), lambda: TorchDropout(0.3), SHAPES),
+        Case(lambda cls: cls(rng=rng()), lambda: TorchDropout(0.5), [(4, 3)]),
+        Case(lambda cls: cls(0.0, rng=rng()), lambda: nn.Dropout(0.0), SHAPES[:1]),
+        Case(lambda cls: cls(0.3, rng=rng()).eval(), lambda: nn.Dropout(0.3).eval(), SHAPES),
+    ],
+    normalization.BatchNorm1d: [
+        Case(lambda cls: cls(3), lambda: nn.BatchNorm1d(3), [(5, 3), (4, 3, 2), (1, 3, 5)]),
+        Case(
+            lambda cls: used(cls(3, eps=0.1, momentum=None)),
+            lambda: nn.BatchNorm1d(3, eps=0.1, momentum=None),
+            [(5, 3), (4, 3, 2), (3, 3, 3)],
+        ),
+        Case(
+            lambda cls: used(cls(3)).eval(),
+            lambda: nn.BatchNorm1d(3).eval(),
+            [(5, 3), (1, 3), (0, 3), (4, 3, 2)],
+        ),
+        Case(
+            lambda cls: used(cls(4, momentum=0.3, affine=False)),
+            lambda: nn.BatchNorm1d(4, momentum=0.3, affine=False),
+            [(4, 4), (5, 4, 2)],
+            scale=10,
+        ),
+        Case(
+            lambda cls: used(cls(2, track_running_stats=False)).eval(),
+            lambda: nn.BatchNorm1d(2, track_running_stats=False).eval(),
+            [(5, 2), (3, 2, 4)],
+        ),
+    ],
+    normalization.BatchNorm2d: [
+        Case(lambda cls: cls(3), lambda: nn.BatchNorm2d(3), [(2, 3, 2, 4), (1, 3, 2, 2)]),
+        Case(
+            lambda cls: used(cls(2, eps=0.1, momentum=0.3)),
+            lambda: nn.BatchNorm2d(2, eps=0.1, momentum=0.3),
+            [(3, 2, 2, 2), (5, 2, 1, 1)],
+        ),
+        Case(
+            lambda cls: used(cls(3)).eval(),
+            lambda: nn.BatchNorm2d(3).eval(),
+            [(2, 3, 2, 4), (1, 3, 1, 1), (0, 3, 2, 2)],
+        ),
+        Case(
+            lambda cls: cls(3, affine=False, track_running_stats=False),
+            lambda: nn.BatchNorm2d(3, affine=False, track_running_stats=False),
+            [(2, 3, 2, 4)],
+        ),
+    ],
+    normalization.LayerNorm: [
+        Case(
+            lambda cls: used(cls(3)), lambda: nn.LayerNorm(3), [(4, 3), (3,), (0, 3), (2, 3, 4, 3)]
+        ),
+        Case(
+            lambda cls: used(cls((3, 4), eps=0.1)).eval(),
+            lambda: nn.LayerNorm((3, 4), eps=0.1).eval(),
+            [(2, 3, 4), (3, 4), (2, 2, 3, 4), (0, 3, 4)],
+        ),
+        Case(
+            lambda cls: used(cls(5, elementwise_affine=False)),
+            lambda: nn.LayerNorm(5, elementwise_affine=False),
+            [(4, 5), (2, 3, 5)],
+            scale=10,
+        ),
+    ],
     layers.Sequential: [
         Case(
             lambda cls: cls(
@@ -148,6 +245,16 @@ LOSSES = {
             ),
         ),
         Case(lambda cls: cls(), nn.CrossEntropyLoss, [(6, 4)], scale=1000, targets=places),
+    ],
+    regularization.Penalized: [
+        Case(
+            lambda cls: cls(
+                losses.MSELoss(), layers.Linear(3, 2, rng=rng()), regularization.l2_penalty, 0.3
+            ),
+            lambda: TorchPenalized(0.3),
+            [(4, 2), (1,)],
+            targets=numbers,
+        ),
     ],
     losses.BCEWithLogitsLoss: [
         Case(
