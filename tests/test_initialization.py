@@ -52,7 +52,9 @@ def test_shapes_that_are_refused(draw, shape):
 @pytest.mark.parametrize("gain", [0, -1, math.nan, math.inf, np.ones(2)])
 @pytest.mark.parametrize("draw", DRAWS)
 def test_gains_that_are_refused(draw, gain):
-    with pytest.raises(ValueError, match=f"^{draw.__name__}: gain should be a positive number, not"):
+    with pytest.raises(
+        ValueError, match=f"^{draw.__name__}: gain should be a positive number, not"
+    ):
         draw((4, 3), rng=rng(), gain=gain)
 
 
