@@ -207,7 +207,8 @@ class TorchTrainer(_TorchSteps):
     - train_step, eval_step: arrays x and t → logs, as those of `Trainer`
     - state_dict, load_state_dict: model, optimizer, PyTorch's generators and the step, as arrays
     - raises: `ValueError` for another autocast_dtype or lengths that differ; `FloatingPointError`
-      if the loss or a parameter is not finite, after putting back the last good parameters
+      if the loss or a parameter is not finite, after putting back the last good parameters (the
+      optimizer's state stays: go on with a new one)
     """
 
     def __init__(
