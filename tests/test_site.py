@@ -159,6 +159,9 @@ def test_a_page_documents_what_the_notebook_exports(name, site, contents):
         for node in ast.parse(source.read_text()).body
         if isinstance(node, kinds) and node.name[0] != "_"
     ]
+    if "-" in name:  # only opens the second module of a chapter
+        (name,) = (page for page in PAGES if page.startswith(f"{name[:2]}_"))
+    assert public
     for node in public:
         assert f"api-{node.name}" in contents[site / name].ids
 
