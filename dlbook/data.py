@@ -299,7 +299,7 @@ def steps_per_epoch(
     _expect_whole(batch_size, 1, "steps_per_epoch: batch_size")
     return n // batch_size if drop_last else -(-n // batch_size)
 
-# %% ../nbs/08_data.ipynb #37ea9923
+# %% ../nbs/08_data.ipynb #0933baca
 class DataLoader:
     """Batches (x, t) of a data set, copied; in an epoch no example comes twice.
 
@@ -324,8 +324,8 @@ class DataLoader:
                 f"DataLoader: data should fill at least one batch of {batch_size}, "
                 f"not have {len(data)} rows" + " with drop_last" * drop_last
             )
-        if shuffle and rng is None:
-            raise ValueError("DataLoader: shuffle=True needs rng=, a numpy Generator, not None")
+        if shuffle and not isinstance(rng, np.random.Generator):
+            raise ValueError(f"DataLoader: shuffle=True needs rng=, a numpy Generator, not {rng!r}")
         self.data, self.batch_size, self.rng = data, int(batch_size), rng
         self.shuffle, self.drop_last = shuffle, drop_last
 

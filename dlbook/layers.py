@@ -115,9 +115,18 @@ class Buffer:
     ):
         self.data = np.array(data, dtype=dtype)
 
-# %% ../nbs/03_layers.ipynb #f00b72ee
+# %% ../nbs/03_layers.ipynb #2b1daeaf
+def _inside(items, prefix=""):
+    for name, value in items:
+        if isinstance(value, list | tuple | dict):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from _inside(pairs, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+# %% ../nbs/03_layers.ipynb #de8a029a
 class HasParameters:
-    """Parameters under their names: attributes, those of attributes, and those in lists of either.
+    """Parameters under their names: attributes, those of attributes, and those in lists and dicts.
 
     - named_items: all things of one kind, as pairs such as ("0.weight", parameter), in the order
       of creation; named_parameters, named_buffers: the two kinds that make up the state
@@ -127,9 +136,7 @@ class HasParameters:
     """
 
     def owned(self) -> Iterator[tuple[str, object]]:
-        for name, value in vars(self).items():
-            items = enumerate(value) if isinstance(value, list | tuple) else ()
-            yield from [(f"{name}.{i}", item) for i, item in items] or [(name, value)]
+        yield from _inside(vars(self).items())
 
     def named_items(self, kind: type, prefix: str = "") -> Iterator[tuple[str, object]]:
         for name, value in self.owned():
@@ -160,14 +167,14 @@ class HasParameters:
         for name, data in own.items():
             data[...] = new[name]
 
-# %% ../nbs/03_layers.ipynb #6d3fa896
+# %% ../nbs/03_layers.ipynb #1d52ffa6
 class Layer(Node, HasParameters):
     """Differentiable map of one array to one array.
 
     - forward: x → y, in the dtype of x; checks the shape, saves, computes
     - backward: dy → dx; adds to each parameter's `grad`
     - neither writes into its argument; a second `backward` for one `forward` raises `RuntimeError`
-    - train, eval: set `training`, here and in all layers that are attributes, and return the layer
+    - train, eval: set `training`, here and in all layers that it owns, and return the layer
     """
 
     training = True

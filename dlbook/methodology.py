@@ -130,7 +130,7 @@ def _best_first(loss, many):
     done = [Trial(float(loss(**settings)), settings) for settings in many]
     return sorted(done, key=lambda trial: math.inf if math.isnan(trial.loss) else trial.loss)
 
-# %% ../nbs/14_methodology.ipynb #90e37170
+# %% ../nbs/14_methodology.ipynb #ad1b3d31
 def overfit_one_batch(
     model: Layer,  # not changed: a copy learns
     loss: Loss,  # of the model's output and t
@@ -144,7 +144,8 @@ def overfit_one_batch(
 
     - source: Goodfellow, Bengio and Courville 2016, section 11.5, "fit a tiny dataset"
     """
-    model = copy.deepcopy(model).train()
+    model, loss = copy.deepcopy((model, loss))  # together, for a loss may hold the model
+    model.train()
     optimizer, losses = Adam(model.parameters(), lr=lr), []
     for _ in range(steps):
         losses.append(loss(model(x), t))

@@ -151,14 +151,14 @@ class SimpleImputer(RowTransformer):
         holes = np.isnan(x[:, self.indicated]).astype(float)
         return np.hstack([filled, holes]) if self.add_indicator else filled
 
-# %% ../nbs/14_methodology.ipynb #c0841ac7
+# %% ../nbs/14_methodology.ipynb #08edee65
 class OneHotEncoder(RowTransformer):
     """A column of 0 and 1 for each value that a column of words had when fitted.
 
     - fit: x (n, columns); keeps `categories`, the sorted values of each column
     - transform: x (n, columns) → (n, number of all categories); a value that was not seen gives
       zeros with "ignore"
-    - raises: `ValueError` for an unknown value with "error", or another number of columns;
+    - raises: `ValueError` for an unknown value with "error", NaN, or another number of columns;
       `RuntimeError` for a transform before a fit
     - twin: `sklearn.preprocessing.OneHotEncoder`, with `sparse_output=False`
     """
@@ -177,6 +177,8 @@ class OneHotEncoder(RowTransformer):
     def fit(self, x):
         x = np.asarray(x)
         _expect_columns(x, None, "OneHotEncoder")
+        if (x != x).any():
+            raise ValueError("OneHotEncoder: x should have no holes (NaN); impute first")
         self.categories = [np.unique(column) for column in x.T]
         return self
 

@@ -58,13 +58,15 @@ class HasModel:
         self.optimizer.load_state_dict(state["optimizer"])
         self.good = None
 
-# %% ../nbs/09_training.ipynb #fc0bead5
+# %% ../nbs/09_training.ipynb #d4b12e78
 @dataclass(eq=False, repr=False)
 class Trainer(HasModel):
     """Model, loss and optimizer, a step at a time.
 
     - train_step: x, t → logs, a dict of "loss" and each metric, from before the parameters move
     - eval_step: x, t → logs, in eval mode; nothing moves
+    - metrics get logits and are averaged over batches: right for means such as an accuracy, not for
+      a root of a mean, F or the area of a curve; predict once and compute these afterwards
     - raises: `ValueError` if x and t differ in length; `FloatingPointError` if the loss or a
       parameter is not finite, and then has the state that last gave a finite loss
     """
@@ -72,7 +74,9 @@ class Trainer(HasModel):
     model: Layer  # from x to the loss's prediction
     loss: Loss  # from prediction and target to a number
     optimizer: Optimizer  # of the model's parameters
-    metrics: Mapping[str, Callable] | None = None  # name → f(prediction, t); None: accuracy
+    metrics: Mapping[str, Callable] | None = (
+        None  # name → f(prediction, t); None: accuracy; {}: none
+    )
     clip_norm: float | None = None  # largest norm of all gradients together
 
     good = None  # the state that last gave a finite loss
@@ -263,12 +267,14 @@ class EarlyStopping(Callback):
         if self.weights is not None:
             run.trainer.load_state_dict(run.trainer.state_dict() | {"model": self.weights})
 
-# %% ../nbs/09_training.ipynb #2e92cf2c
+# %% ../nbs/09_training.ipynb #d3491308
 @dataclass(eq=False)
 class LearningRateSchedule(Callback):
     """Sets the rate base · schedule(k) for the step after k steps; at the end it is base again."""
 
-    schedule: Callable[[int], float]  # steps so far → factor, such as `cosine_decay`
+    schedule: Callable[
+        [int], float
+    ]  # steps so far → factor, such as partial(cosine_decay, steps=900)
     base: list[float] | None = None  # the rate, of each group, when the run begins
     remembers = ("base",)
 
@@ -363,10 +369,13 @@ def _set_state(run, state):
         rng.bit_generator.state = saved
     vars(run).update(state["run"])
 
-# %% ../nbs/09_training.ipynb #e7c03e1c
+# %% ../nbs/09_training.ipynb #609729e1
 @dataclass(eq=False)
 class Checkpoint(Callback):
-    """Stores the whole run after each epoch, in one file; `fit(…, resume_from=path)` goes on."""
+    """Stores the whole run after each epoch, in one file; `fit(…, resume_from=path)` goes on.
+
+    - random generators are found in attributes, lists and dicts; one hidden in a function is not
+    """
 
     path: str | Path  # of the file; its folder is made if it is missing
 
@@ -374,10 +383,10 @@ class Checkpoint(Callback):
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         save_state(self.path, run_state(run))
 
-# %% ../nbs/09_training.ipynb #48565e00
+# %% ../nbs/09_training.ipynb #6d4a8186
 def worst_mistakes(model: Layer, x: np.ndarray, t: np.ndarray, count: int = 12):
     """Rows of the mistakes, the most surprising first, with the answer and p(truth) of each."""
-    log_p = log_softmax(model.eval()(x))
+    log_p = log_softmax(copy.deepcopy(model).eval()(x))  # the model itself keeps its mode
     wrong = np.flatnonzero(log_p.argmax(axis=1) != t)
     rows = wrong[np.argsort(log_p[wrong, t[wrong]], kind="stable")][:count]
     return rows, log_p[rows].argmax(axis=1), np.exp(log_p[rows, t[rows]])

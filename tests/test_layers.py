@@ -231,6 +231,19 @@ def test_buffers_are_state_but_not_parameters():
     assert counter.mean.data.tolist() == [7, 8]
 
 
+def test_layers_in_lists_and_dicts_are_found_at_any_depth():
+    class Block(ReLU):
+        def __init__(self):
+            self.rows = [[Linear(2, 2, rng=rng())], (ReLU(), {"last": Linear(2, 1, rng=rng())})]
+
+    block = Block()
+    names = ["rows.0.0.weight", "rows.0.0.bias", "rows.1.1.last.weight", "rows.1.1.last.bias"]
+    assert [name for name, _ in Sequential(block).named_parameters()] == [f"0.{n}" for n in names]
+    assert list(block.state_dict()) == names
+    block.eval()
+    assert not block.rows[0][0].training and not block.rows[1][1]["last"].training
+
+
 def test_state_dict_is_a_copy():
     layer = Linear(2, 2, rng=rng())
     layer.state_dict()["weight"][...] = 9

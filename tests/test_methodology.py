@@ -21,6 +21,7 @@ from dlbook.methodology import (
     random_search,
 )
 from dlbook.optimizers import Adam
+from dlbook.regularization import Penalized, l2_penalty
 from dlbook.tabular import (
     ColumnTransformer,
     OneHotEncoder,
@@ -207,6 +208,22 @@ def test_learning_curve_and_power_law():
     for wrong in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match="above 0"):
             power_law(sizes, [0.3, 0.2, 0.1, wrong])
+
+
+def test_overfit_one_batch_copies_a_loss_that_holds_the_model():
+    rng = np.random.default_rng(0)
+    network = Sequential(Linear(4, 3, rng=rng))
+    loss = Penalized(SoftmaxWithLoss(), network, l2_penalty, 1.0)
+    x, t = rng.normal(size=(4, 4)).astype(np.float32), np.array([0, 1, 2, 0])
+    losses = overfit_one_batch(network, loss, x, t, steps=300)
+    assert not any(p.grad.any() for p in network.parameters())
+    own_penalty = l2_penalty(network.parameters()[:1], 1.0, add_gradient=False)
+    assert losses[-1] < own_penalty  # the penalty of the copy fell with its weights
+
+
+def test_one_hot_refuses_holes():
+    with pytest.raises(ValueError, match="OneHotEncoder: x should have no holes"):
+        OneHotEncoder().fit(np.array([[1.0], [np.nan]]))
 
 
 def test_overfit_one_batch_changes_nothing():

@@ -230,6 +230,7 @@ def test_worst_mistakes():
     rows, answers, p = worst_mistakes(model, x, np.array([0, 1, 2, 1]), count=5)
     assert rows.tolist() == [2, 1] and answers.tolist() == [1, 0] and p[0] < p[1] < 0.01
     assert len(worst_mistakes(model, x, np.array([0, 0, 1, 1]))[0]) == 0
+    assert model.training  # left as it was
 
 
 # ---- numbers that are not finite
