@@ -65,8 +65,8 @@ class Trainer(HasModel):
 
     - train_step: x, t → logs, a dict of "loss" and each metric, from before the parameters move
     - eval_step: x, t → logs, in eval mode; nothing moves
-    - metrics get logits and are averaged over batches: right for means such as an accuracy, not for
-      a root of a mean, F or the area of a curve; predict once and compute these afterwards
+    - metrics, {} for none, get logits and are averaged over batches: right for means such as an
+      accuracy, not for F or the area of a curve; predict once and compute these afterwards
     - raises: `ValueError` if x and t differ in length; `FloatingPointError` if the loss or a
       parameter is not finite, and then has the state that last gave a finite loss
     """
@@ -74,9 +74,7 @@ class Trainer(HasModel):
     model: Layer  # from x to the loss's prediction
     loss: Loss  # from prediction and target to a number
     optimizer: Optimizer  # of the model's parameters
-    metrics: Mapping[str, Callable] | None = (
-        None  # name → f(prediction, t); None: accuracy; {}: none
-    )
+    metrics: Mapping[str, Callable] | None = None  # name → f(prediction, t); None: accuracy
     clip_norm: float | None = None  # largest norm of all gradients together
 
     good = None  # the state that last gave a finite loss
@@ -272,9 +270,7 @@ class EarlyStopping(Callback):
 class LearningRateSchedule(Callback):
     """Sets the rate base · schedule(k) for the step after k steps; at the end it is base again."""
 
-    schedule: Callable[
-        [int], float
-    ]  # steps so far → factor, such as partial(cosine_decay, steps=900)
+    schedule: Callable[[int], float]  # steps so far → factor: partial(cosine_decay, steps=900)
     base: list[float] | None = None  # the rate, of each group, when the run begins
     remembers = ("base",)
 
@@ -372,10 +368,7 @@ def _set_state(run, state):
 # %% ../nbs/09_training.ipynb #609729e1
 @dataclass(eq=False)
 class Checkpoint(Callback):
-    """Stores the whole run after each epoch, in one file; `fit(…, resume_from=path)` goes on.
-
-    - random generators are found in attributes, lists and dicts; one hidden in a function is not
-    """
+    """Stores the whole run after each epoch, in one file; `fit(…, resume_from=path)` goes on."""
 
     path: str | Path  # of the file; its folder is made if it is missing
 
