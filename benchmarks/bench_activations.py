@@ -1,16 +1,14 @@
 """Speed of the activations against PyTorch and against the usual textbook code.
 
-Forward and backward on 1e6 float32 elements. NumPy computes elementwise functions on one thread,
-so the ratio that counts is that to PyTorch on one thread; the last column shows what it gains from
-all of them.
+Forward and backward on 1e6 float32 elements.
 """
 
 import math
-import statistics
+from functools import partial
 
 import numpy as np
 import torch
-from timing import REPEATS, both_ways, turns
+from timing import table, turns
 
 from dlbook.activations import ELU, GELU, LeakyReLU, Maxout, ReLU, Sigmoid, Softmax, Tanh
 
@@ -64,7 +62,7 @@ def textbook_seconds(layer) -> float:
 
 
 def main():
-    nn, everyone = torch.nn, torch.get_num_threads()
+    nn = torch.nn
     rng = np.random.default_rng(0)
     cases = {
         "ReLU": (ReLU(), nn.ReLU(), SHAPE),
@@ -82,26 +80,7 @@ def main():
         ),
     }
     textbook = {"GELU": TextbookGELU(), "Softmax, rows of 1000": TextbookSoftmax()}
-    print(f"float32, medians of {REPEATS} turns; torch on 1 thread, and on {everyone}")
-    print(
-        f"{'forward and backward':26}{'ours':>8}{'torch':>12}{'ratio':>8}{'textbook':>10}", end=""
-    )
-    print(f"{f'torch, {everyone}':>14}")
-    ratios = []
-    for name, case in cases.items():
-        contestants = both_ways(*case)
-        torch.set_num_threads(everyone)
-        parallel = turns({"torch": contestants["torch"]})["torch"]
-        torch.set_num_threads(1)
-        median = turns(contestants)
-        ratios.append(median["ours"] / median["torch"])
-        ours, theirs = (1e3 * median[key] for key in ("ours", "torch"))
-        row = f"{name:26}{ours:6.2f} ms{theirs:9.2f} ms{ratios[-1]:7.2f}"
-        slower = ""
-        if name in textbook:
-            slower = f"{textbook_seconds(textbook[name]) / median['ours']:.0f} ×"
-        print(f"{row}{slower:>10}{1e3 * parallel:11.2f} ms")
-    print(f"{'geometric mean':46}{statistics.geometric_mean(ratios):7.2f}")
+    table(cases, {name: partial(textbook_seconds, layer) for name, layer in textbook.items()})
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """Speed of the normalizing layers against PyTorch and against the usual textbook code.
 
-Forward and backward on float32 in training mode. NumPy computes elementwise functions on one
-thread, so the ratio that counts is that to PyTorch on one thread; the last column shows what it
-gains from all of them.
+Forward and backward on float32 in training mode.
 """
 
-import statistics
+from functools import partial
 
 import numpy as np
 import torch
-from timing import REPEATS, both_ways, turns
+from timing import table, turns
 
 from dlbook.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 
@@ -42,35 +40,22 @@ def textbook_seconds(shape) -> float:
 
 
 def main():
-    nn, everyone = torch.nn, torch.get_num_threads()
+    nn = torch.nn
     cases = [
-        ("BatchNorm1d", BatchNorm1d(256), nn.BatchNorm1d(256), (128, 256)),
-        ("BatchNorm1d", BatchNorm1d(1000), nn.BatchNorm1d(1000), (1000, 1000)),
-        ("BatchNorm1d", BatchNorm1d(32), nn.BatchNorm1d(32), (64, 32, 64)),
-        ("BatchNorm2d", BatchNorm2d(16), nn.BatchNorm2d(16), (128, 16, 32, 32)),
-        ("BatchNorm2d", BatchNorm2d(64), nn.BatchNorm2d(64), (128, 64, 16, 16)),
-        ("LayerNorm", LayerNorm(256), nn.LayerNorm(256), (128, 256)),
-        ("LayerNorm", LayerNorm(128), nn.LayerNorm(128), (32, 64, 128)),
-        ("LayerNorm", LayerNorm(1000), nn.LayerNorm(1000), (1000, 1000)),
+        (BatchNorm1d(256), nn.BatchNorm1d(256), (128, 256)),
+        (BatchNorm1d(1000), nn.BatchNorm1d(1000), (1000, 1000)),
+        (BatchNorm1d(32), nn.BatchNorm1d(32), (64, 32, 64)),
+        (BatchNorm2d(16), nn.BatchNorm2d(16), (128, 16, 32, 32)),
+        (BatchNorm2d(64), nn.BatchNorm2d(64), (128, 64, 16, 16)),
+        (LayerNorm(256), nn.LayerNorm(256), (128, 256)),
+        (LayerNorm(128), nn.LayerNorm(128), (32, 64, 128)),
+        (LayerNorm(1000), nn.LayerNorm(1000), (1000, 1000)),
     ]
-    print(f"float32, medians of {REPEATS} turns; torch on 1 thread, and on {everyone}")
-    print(f"{'forward and backward':34}{'ours':>8}{'torch':>12}{'ratio':>8}", end="")
-    print(f"{'textbook':>10}{f'torch, {everyone}':>14}")
-    ratios = []
-    for name, layer, twin, shape in cases:
-        contestants = both_ways(layer, twin, shape)
-        torch.set_num_threads(everyone)
-        parallel = turns({"torch": contestants["torch"]})["torch"]
-        torch.set_num_threads(1)
-        median = turns(contestants)
-        ratios.append(median["ours"] / median["torch"])
-        ours, theirs = (1e3 * median[key] for key in ("ours", "torch"))
-        row = f"{f'{name} {shape}':34}{ours:6.2f} ms{theirs:9.2f} ms{ratios[-1]:7.2f}"
-        slower = ""
-        if name == "BatchNorm1d" and len(shape) == 2:
-            slower = f"{textbook_seconds(shape) / median['ours']:.1f} ×"
-        print(f"{row}{slower:>10}{1e3 * parallel:11.2f} ms")
-    print(f"{'geometric mean':54}{statistics.geometric_mean(ratios):7.2f}")
+    textbook = {
+        f"BatchNorm1d {shape}": partial(textbook_seconds, shape)
+        for shape in [(128, 256), (1000, 1000)]
+    }
+    table({f"{type(case[0]).__name__} {case[2]}": case for case in cases}, textbook)
 
 
 if __name__ == "__main__":
