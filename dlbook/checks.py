@@ -45,20 +45,49 @@ def check_gradients(
         )
     return largest
 
-# %% ../nbs/04_checks.ipynb #721c1af0
+# %% ../nbs/04_checks.ipynb #9fc68aa0
+def _as_tuple(values):
+    return values if isinstance(values, tuple) else (values,)
+
+
+def _leaves(values):
+    if isinstance(values, tuple | list):
+        return [leaf for value in values for leaf in _leaves(value)]
+    return [values]
+
+
+def _map(f, values):
+    return tuple(_map(f, v) for v in values) if isinstance(values, tuple) else f(values)
+
+
+def _replaced(values, i, leaf):
+    leaves = iter([*_leaves(values)[:i], leaf, *_leaves(values)[i + 1 :]])
+    return _map(lambda _: next(leaves), values)
+
+
+def _is_float(x):
+    return np.asarray(x).dtype.kind == "f"
+
+
+def _floats(values):
+    return [leaf for leaf in _leaves(values) if _is_float(leaf)]
+
+# %% ../nbs/04_checks.ipynb #bf1f3596
 def _round(node, inputs, name):
-    y = _locked(node, inputs, f"{name}: forward")
-    dy = np.random.default_rng(0).normal(size=np.shape(y)).astype(y.dtype)
-    dx = _locked(node.backward, [dy], f"{name}: backward")
-    return y, dy, _as_tuple(dx)
+    y = _as_tuple(_locked(node, inputs, f"{name}: forward"))
+    dy = _random_like(y)
+    dx = _locked(node.backward, dy, f"{name}: backward")
+    return y, dy, _floats(dx)
 
 
-def _as_tuple(dx):
-    return dx if isinstance(dx, tuple) else (dx,)
+def _random_like(y):
+    rng = np.random.default_rng(0)
+    outputs = tuple(out for out in y if isinstance(out, tuple) or _is_float(out))
+    return _map(lambda out: rng.normal(size=np.shape(out)).astype(out.dtype), outputs)
 
 
 def _locked(call, arguments, place):
-    for array in arguments:
+    for array in _leaves(arguments):
         array.flags.writeable = False
     try:
         return call(*arguments)
@@ -80,10 +109,10 @@ def _expect_error(kind, call, arguments, complaint):
         return
     raise AssertionError(complaint)
 
-# %% ../nbs/04_checks.ipynb #bfb5ba06
+# %% ../nbs/04_checks.ipynb #f37f6de6
 def _cast(inputs, dtype):
     order = "F" if dtype == np.float32 else "C"
-    return [x.astype(dtype, order=order) if x.dtype.kind == "f" else x.copy() for x in inputs]
+    return _map(lambda x: x.astype(dtype, order=order) if _is_float(x) else x.copy(), inputs)
 
 
 def _parameters(node):
@@ -104,23 +133,28 @@ def _with_dtype(node, dtype):
         buffer.data = buffer.data.astype(dtype if floats else buffer.data.dtype)
     return node
 
-# %% ../nbs/04_checks.ipynb #393ff0d3
+# %% ../nbs/04_checks.ipynb #8bc94f92
 def _check_conduct(layer, inputs, name):
     first, second = copy.deepcopy(layer), copy.deepcopy(layer)
     for parameter in _parameters(first).values():
         parameter.grad[...] = 0
     y, dy, dx = _round(first, inputs, name)
-    floats = [x for x in inputs if x.dtype.kind == "f"]
-    dtype = floats[0].dtype if floats else y.dtype
-    _expect(y.dtype == dtype, f"{name}: y should be {dtype} as x is, not {y.dtype}")
-    for x, d in zip(floats, dx, strict=True) if floats else []:
+    floats = _floats(inputs)
+    dtype = (floats or _floats(y))[0].dtype
+    for out in _floats(y):
+        _expect(out.dtype == dtype, f"{name}: y should be {dtype} as x is, not {out.dtype}")
+    enough = len(dx) >= len(floats)
+    _expect(enough, f"{name}: backward should return {len(floats)} gradients, not {len(dx)}")
+    for x, d in zip(floats, dx, strict=False):
         wanted, got = f"{x.shape} {x.dtype}", f"{np.shape(d)} {d.dtype}"
         _expect(wanted == got, f"{name}: dx should be {wanted}, not {got}")
     complaint = f"{name}: a second backward should raise RuntimeError, not return"
-    _expect_error(RuntimeError, first.backward, [dy], complaint)
-    second(*inputs)
+    _expect_error(RuntimeError, first.backward, dy, complaint)
     complaint = f"{name}: backward should refuse a dy of another shape with ValueError"
-    _expect_error(ValueError, second.backward, [np.zeros((1, *y.shape), dtype)], complaint)
+    for i, d in enumerate(_leaves(dy)):
+        second(*inputs)
+        wrong = _replaced(dy, i, np.zeros((1, *d.shape), dtype))
+        _expect_error(ValueError, second.backward, wrong, complaint)
     second = copy.deepcopy(layer)
     for mine, own in zip(_parameters(second).values(), _parameters(first).values(), strict=True):
         mine.grad[...] = own.grad
@@ -129,16 +163,19 @@ def _check_conduct(layer, inputs, name):
         twice = _parameters(second)[key].grad
         near = np.allclose(twice, 2 * own.grad, rtol=1e-4, atol=1e-5 * abs(own.grad).max(initial=0))
         _expect(near, f"{name}: backward should add to {key}.grad")
-    return (y, *dx) if floats else (y,)
+    return [*_floats(y), *dx[: len(floats)]]
 
-# %% ../nbs/04_checks.ipynb #f2464085
+# %% ../nbs/04_checks.ipynb #24d72a5f
 def check_layer(
     layer: Layer,  # not changed: copies are checked
-    *inputs: np.ndarray,  # one or more inputs, small, and away from kinks by more than 1e-5
+    *inputs: np.ndarray | tuple,  # small arrays, away from kinks by more than 1e-5; tuples of them
     tolerance: float = 1e-6,  # largest relative error of a gradient
 ) -> float:  # the largest relative error found
     """Check the contract of a layer: arguments, dtype, order of calls, adding, every gradient.
 
+    - forward may return a tuple of outputs, nested where a state is one; backward then takes their
+      gradients in the same structure, without those of integers, and returns those of the inputs
+      (None where there is none, more than were given if an input can be left out)
     - raises: `AssertionError` that names the layer and the first thing that is wrong
     """
     name = type(layer).__name__
@@ -150,26 +187,29 @@ def check_layer(
         near = np.allclose(a, b, rtol=1e-3, atol=1e-3 * size)
         _expect(near, f"{name}: float32 and float64 should agree to three digits")
     layer, inputs = _with_dtype(layer, np.float64), _cast(inputs, np.float64)
-    _round(layer, [x[::-1].copy() if x.ndim else x.copy() for x in inputs], name)
+    _round(layer, _map(lambda x: x[::-1].copy() if x.ndim else x.copy(), inputs), name)
     return _check_all_gradients(_with_dtype(layer, np.float64), inputs, name, tolerance)
 
-# %% ../nbs/04_checks.ipynb #53fbd483
+# %% ../nbs/04_checks.ipynb #1db7652c
 def _check_all_gradients(layer, inputs, name, tolerance):
     judged = copy.deepcopy(layer)
     y, dy, dx = _round(judged, inputs, name)
-    floats = [i for i, x in enumerate(inputs) if x.dtype.kind == "f"]
-    checks = [(i, inputs[i], d) for i, d in zip(floats, dx, strict=True)] if floats else []
+    floats = [(i, x) for i, x in enumerate(_leaves(inputs)) if _is_float(x)]
+    checks = [(i, x, d) for (i, x), d in zip(floats, dx, strict=False)]
     checks += [(key, p.data, p.grad) for key, p in _parameters(judged).items()]
 
+    def products(y):
+        return [d * out for d, out in zip(_leaves(dy), _floats(y), strict=True)]
+
     def total(key, value):
-        trial, arguments = copy.deepcopy(layer), list(inputs)
+        trial, arguments = copy.deepcopy(layer), inputs
         if isinstance(key, int):
-            arguments[key] = value
+            arguments = _replaced(inputs, key, value)
         else:
             _parameters(trial)[key].data = value
-        return (dy * trial(*arguments)).sum()
+        return sum(product.sum() for product in products(trial(*arguments)))
 
-    errors, scale = [0.0], float(abs(dy * y).sum())
+    errors, scale = [0.0], float(sum(abs(product).sum() for product in products(y)))
     for key, at, gradient in checks:
         where = (
             f"{key}.grad" if isinstance(key, str) else "dx" if len(floats) == 1 else f"dx[{key}]"
@@ -219,11 +259,11 @@ def _filled(module, own, name):
         tensor.data = tensor.data.new_tensor(own[key].data)
     return theirs
 
-# %% ../nbs/04_checks.ipynb #42fc0f17
+# %% ../nbs/04_checks.ipynb #1d526251
 def check_same_as_torch(
     layer: Layer | Loss,  # not changed: a copy is compared
     module,  # `torch.nn.Module` with parameters of the same names and shapes; not changed
-    *inputs: np.ndarray,  # x, or prediction and target for a loss
+    *inputs: np.ndarray | tuple,  # x, or prediction and target for a loss; tuples of arrays
     tolerance: float = 1e-10,  # largest difference that passes, relative to values above 1
 ) -> float:  # the largest difference found
     """Compare a layer or a loss with its twin in PyTorch, in float64, with our state in both.
@@ -238,17 +278,20 @@ def check_same_as_torch(
         raise ImportError("check_same_as_torch needs PyTorch: pip install torch") from error
     name, layer = type(layer).__name__, _with_dtype(layer, np.float64)
     module = copy.deepcopy(module).double().train(getattr(layer, "training", True))
-    own, kept = _parameters(layer), _buffers(layer)
-    theirs = {} if isinstance(layer, Loss) else _filled(module, own | kept, name)
-    inputs = [x.astype(np.float64 if x.dtype.kind == "f" else np.int64) for x in inputs]
-    tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in inputs]
-    y, y_torch = layer(*inputs), module(*tensors)
-    is_loss = isinstance(layer, Loss)
-    dy = [] if is_loss else [np.random.default_rng(0).normal(size=y.shape)]
-    dx = _as_tuple(layer.backward(*dy))
-    y_torch.backward(*map(torch.tensor, dy))
-    floats = [t for t in tensors if t.requires_grad][: 1 if is_loss else None]
-    pairs = {"output": (y, y_torch), **{f"{k}.grad": (own[k].grad, theirs[k].grad) for k in own}}
+    own, kept, is_loss = _parameters(layer), _buffers(layer), isinstance(layer, Loss)
+    theirs = {} if is_loss else _filled(module, own | kept, name)
+    inputs = _map(lambda x: x.astype(np.int64) if x.dtype.kind in "iu" else x, inputs)
+    inputs = _cast(inputs, np.float64)
+    tensors = _map(lambda x: torch.tensor(x, requires_grad=_is_float(x)), inputs)
+    y, y_torch = _as_tuple(layer(*inputs)), _as_tuple(module(*tensors))
+    dy = () if is_loss else _random_like(y)
+    dx = _floats(layer.backward(*dy))
+    outputs = [out for out in _leaves(y_torch) if out.is_floating_point()]
+    torch.autograd.backward(outputs, None if is_loss else [*map(torch.tensor, _leaves(dy))])
+    floats = [t for t in _leaves(tensors) if t.requires_grad][: 1 if is_loss else None]
+    outputs = zip(_leaves(y), _leaves(y_torch), strict=True)
+    pairs = {"output" if len(y) == 1 else f"output[{i}]": pair for i, pair in enumerate(outputs)}
+    pairs |= {f"{key}.grad": (own[key].grad, theirs[key].grad) for key in own}
     pairs |= {f"dx[{i}]": (dx[i], tensor.grad) for i, tensor in enumerate(floats)}
     pairs |= {key: (buffer.data, theirs[key]) for key, buffer in kept.items()}
     return max(_difference(f"{name}: {key}", *pair, tolerance) for key, pair in pairs.items())

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# %% ../nbs/03_layers.ipynb #f53fa98f
+# %% ../nbs/03_layers.ipynb #f343ed05
 class Node(ABC):
     """Operation that can be gone through backward, once for each time it was gone through forward.
 
@@ -23,9 +23,9 @@ class Node(ABC):
 
     _memory = None
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs, **options):
         self._memory = None
-        return self.forward(*inputs)
+        return self.forward(*inputs, **options)
 
     @abstractmethod
     def forward(self, *inputs): ...
@@ -260,13 +260,13 @@ class Sigmoid(Layer):
         dx *= dy
         return dx
 
-# %% ../nbs/03_layers.ipynb #7478b59c
+# %% ../nbs/03_layers.ipynb #85dace01
 class Linear(Layer):
     """Affine map of the last axis, y = x Wᵀ + b.
 
     - forward: x (..., in_features) → y (..., out_features), in the dtype of x
     - backward: dy (..., out_features) → dx (..., in_features); adds to both gradients
-    - parameters, float32: `weight` (out_features, in_features), `bias` (out_features,)
+    - parameters, float32: `weight` (out_features, in_features), `bias` (out_features,) or None
     - raises: `ValueError` for a wrong shape of x or dy; `RuntimeError` for a second `backward`
     - source: He et al. 2015, arXiv:1502.01852, eq. 10 (initial weights); twin: `torch.nn.Linear`
     """
@@ -275,26 +275,29 @@ class Linear(Layer):
         self,
         in_features: int,  # size of the last axis of x
         out_features: int,  # size of the last axis of y
+        bias: bool = True,  # whether b is added; if not, `bias` is None
         *,
         rng: np.random.Generator,  # source of the initial weights
     ):
         scale = math.sqrt(2 / in_features)
         self.weight = Parameter(rng.normal(0, scale, (out_features, in_features)))
-        self.bias = Parameter(np.zeros(out_features))
+        self.bias = Parameter(np.zeros(out_features)) if bias else None
 
     def forward(self, x):
         expect_shape(x, (..., self.weight.data.shape[1]), "Linear: x")
         self.save(x)
         y = x @ self.weight.data.T.astype(x.dtype, copy=False)
-        y += self.bias.data.astype(x.dtype, copy=False)
+        if self.bias is not None:
+            y += self.bias.data.astype(x.dtype, copy=False)
         return y
 
     def backward(self, dy):
         (x,) = self.saved()
-        expect_shape(dy, (*x.shape[:-1], len(self.bias.data)), "Linear: dy")
+        expect_shape(dy, (*x.shape[:-1], len(self.weight.data)), "Linear: dy")
         x_rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
         self.weight.grad += dy_rows.T @ x_rows
-        self.bias.grad += dy_rows.sum(axis=0)
+        if self.bias is not None:
+            self.bias.grad += dy_rows.sum(axis=0)
         return dy @ self.weight.data.astype(dy.dtype, copy=False)
 
 # %% ../nbs/03_layers.ipynb #deff4539

@@ -1,6 +1,6 @@
 """Classes with one planted bug each, made from the source of a right one.
 
-A mutant differs in one place of its `forward` or `backward`: another operator or constant, a
+A mutant differs in one place of a method that computes: another operator or constant, a
 missing transpose, a statement or a function call left out.
 """
 
@@ -10,6 +10,8 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
+
+METHODS = ("forward", "backward", "scan", "scan_backward")  # those that compute
 
 OPPOSITE = {
     ast.Add: ast.Sub,
@@ -71,7 +73,7 @@ def mutants(cls: type) -> Iterator[tuple[str, type]]:
     """Every mutant of a class, with the place and the kind of its bug."""
     source = textwrap.dedent(inspect.getsource(cls))
     namespace = vars(sys.modules[cls.__module__])
-    for method in ("forward", "backward"):
+    for method in METHODS:
         if method not in vars(cls):
             continue
         count = sum(1 for _ in _nodes(ast.parse(source), method))

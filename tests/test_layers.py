@@ -14,7 +14,18 @@ from layer_cases import ABSTRACT, LAYERS, LOSSES, NODES, rng
 from mutants import mutants
 
 import dlbook
-from dlbook.checks import check_gradients, check_layer, check_loss, check_same_as_torch
+from dlbook.checks import (
+    _as_tuple,
+    _floats,
+    _is_float,
+    _leaves,
+    _map,
+    _random_like,
+    check_gradients,
+    check_layer,
+    check_loss,
+    check_same_as_torch,
+)
 from dlbook.layers import Buffer, Linear, Node, ReLU, Sequential
 
 
@@ -35,6 +46,10 @@ def public_nodes() -> set[type]:
 
 def array(shape, scale=1.0, dtype=np.float64):
     return (scale * rng(7).normal(size=shape)).astype(dtype)
+
+
+def inputs_of(case, shape):
+    return case.inputs(shape) if case.inputs else (array(shape, case.scale),)
 
 
 def every(table):
@@ -62,27 +77,29 @@ def test_every_public_node_has_a_case():
 @pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
 def test_layer_keeps_the_contract(cls, case, shape):
     if 0 not in shape:
-        assert check_layer(case.make(cls), array(shape, case.scale)) <= 1e-6
+        assert check_layer(case.make(cls), *inputs_of(case, shape)) <= 1e-6
 
 
 @pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
 def test_layer_is_its_twin_in_float64(cls, case, shape):
-    x = array(shape, case.scale)
-    assert check_same_as_torch(case.make(cls), case.twin(), x) <= 1e-10
+    inputs = inputs_of(case, shape)
+    assert check_same_as_torch(case.make(cls), case.twin(), *inputs) <= 1e-10
 
 
 @pytest.mark.parametrize(("cls", "case", "shape"), every(LAYERS))
 def test_layer_is_its_twin_in_float32(cls, case, shape):
     layer, twin = case.make(cls), case.twin()
     twin.load_state_dict({name: torch.tensor(data) for name, data in layer.state_dict().items()})
-    x = array(shape, case.scale, np.float32)
-    x_torch = torch.tensor(x, requires_grad=True)
-    y, y_torch = layer(x), twin(x_torch)
-    dy = rng(8).normal(size=y.shape).astype(np.float32)
-    dx = layer.backward(dy)
-    y_torch.backward(torch.tensor(dy))
-    theirs = [y_torch, x_torch.grad, *(p.grad for p in twin.parameters())]
-    for a, b in zip([y, dx, *(p.grad for p in layer.parameters())], theirs, strict=True):
+    inputs = _map(lambda x: x.astype(np.float32) if _is_float(x) else x, inputs_of(case, shape))
+    tensors = _map(lambda x: torch.tensor(x, requires_grad=_is_float(x)), inputs)
+    y, y_torch = _as_tuple(layer(*inputs)), twin(*tensors)
+    dy, outputs = _random_like(y), [out for out in _leaves(y_torch) if out.is_floating_point()]
+    dx = _floats(layer.backward(*dy))
+    torch.autograd.backward(outputs, [*map(torch.tensor, _leaves(dy))])
+    gradients = [x.grad for x in _leaves(tensors) if x.requires_grad]
+    ours = [*_floats(y), *dx[: len(gradients)], *(p.grad for p in layer.parameters())]
+    theirs = [*outputs, *gradients, *(p.grad for p in twin.parameters())]
+    for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-4, atol=1e-5)
 
@@ -136,10 +153,10 @@ def judged(cls):
     def check(candidate):
         for case in LAYERS.get(cls, []):
             for shape in case.shapes:
-                x = array(shape, case.scale)
-                check_same_as_torch(case.make(candidate), case.twin(), x)
-                if x.size:
-                    check_layer(case.make(candidate), x)
+                inputs = inputs_of(case, shape)
+                check_same_as_torch(case.make(candidate), case.twin(), *inputs)
+                if 0 not in shape:
+                    check_layer(case.make(candidate), *inputs)
         for case in LOSSES.get(cls, []):
             x, target = array(case.shapes[0], case.scale), case.targets(case.shapes[0])
             check_same_as_torch(case.make(candidate), case.twin(), x, target)
@@ -167,13 +184,14 @@ def test_every_mutant_is_caught(cls, record_property):
 @pytest.mark.parametrize(("cls", "case", "shape"), small(LAYERS))
 def test_layer_refuses_what_does_not_fit(cls, case, shape):
     layer, name = case.make(cls), "x should" if cls is Sequential else f"{cls.__name__}: x should"
-    x = array(shape)
-    for wrong in (x.astype(int), x.tolist(), x > 0, x.astype(complex)):
+    x, *others = inputs_of(case, shape)
+    kinds = [x.tolist(), x > 0, x.astype(complex)]
+    for wrong in [*kinds, x.astype(int) if _is_float(x) else x.astype(float)]:
         with pytest.raises(ValueError, match=name):
-            layer(wrong)
-    y = layer(x)
+            layer(wrong, *others)
+    dy = _random_like(_as_tuple(layer(x, *others)))
     with pytest.raises(ValueError, match="dy should have shape"):
-        layer.backward(np.zeros((*y.shape, 2)))
+        layer.backward(np.zeros((*dy[0].shape, 2)), *dy[1:])
 
 
 @pytest.mark.parametrize("cls", [*LAYERS, *LOSSES, *NODES], ids=lambda cls: cls.__name__)
