@@ -44,7 +44,7 @@ class Tanh(Layer):
         dx *= dy
         return dx
 
-# %% ../nbs/05_activations.ipynb #33d3dfcf
+# %% ../nbs/05_activations.ipynb #15cf22e6
 class LeakyReLU(Layer):
     """Leaky rectified linear unit, y = x for x > 0 and negative_slope · x otherwise, elementwise.
 
@@ -61,8 +61,7 @@ class LeakyReLU(Layer):
 
     def forward(self, x):
         expect_shape(x, (...,), "LeakyReLU: x")
-        slopes = (x > 0).astype(x.dtype)
-        slopes *= 1 - self.negative_slope
+        slopes = np.multiply(x > 0, 1 - self.negative_slope, dtype=x.dtype)
         slopes += self.negative_slope
         self.save(slopes)
         return x * slopes
@@ -105,7 +104,7 @@ class ELU(Layer):
         dx *= dy
         return dx
 
-# %% ../nbs/05_activations.ipynb #80cdba13
+# %% ../nbs/05_activations.ipynb #dc38f865
 def _scaled_erfc(u):
     if u < 2:
         return math.exp(u * u) * math.erfc(u)
@@ -123,38 +122,34 @@ def _polynomial(degree):
     return chebyshev.cheb2poly(chebyshev.chebinterpolate(values, degree)).tolist()
 
 
-_DIGITS_8, _DIGITS_15 = _polynomial(11), _polynomial(20)
+_TAIL = _polynomial(20)
 
-# %% ../nbs/05_activations.ipynb #60cbdb35
+# %% ../nbs/05_activations.ipynb #dfb9fadc
 def _normal_tail(x):
-    coefficients = _DIGITS_15 if x.dtype == np.float64 else _DIGITS_8
     a = np.clip(np.abs(x), 0, 40)
     s = a + 3.75 * math.sqrt(2)
     np.divide(-7.5 * math.sqrt(2), s, out=s)
     s += 1  # (u − k) / (u + k)
-    q = s * coefficients[-1]
-    for c in coefficients[-2:0:-1]:
+    q = s * _TAIL[-1]
+    for c in _TAIL[-2:0:-1]:
         q += c
         q *= s
-    q += coefficients[0]
+    q += _TAIL[0]
     density = np.multiply(a, a, out=s)
     density *= -0.5
     np.exp(density, out=density)
     q *= density
     density *= a
     density *= 1 / math.sqrt(2 * math.pi)
-    a *= math.sqrt(8)
-    a += 2
-    q /= a
+    q /= math.sqrt(8) * a + 2
     return q, density
 
-# %% ../nbs/05_activations.ipynb #d6dfc039
-def _gelu(x):
+# %% ../nbs/05_activations.ipynb #8cc292f8
+def _gelu_precise(x):
     q, slope = _normal_tail(x)
     y = np.clip(x, 0, np.inf)
     y -= np.abs(x) * q
-    slope -= q
-    slope += 0.5
+    slope += 0.5 - q
     np.copysign(slope, x, out=slope)  # it is never negative here
     slope += 0.5
     return y, slope
@@ -179,11 +174,52 @@ def _gelu_tanh(x):
     v *= x
     return v, square
 
-# %% ../nbs/05_activations.ipynb #81f030ed
+# %% ../nbs/05_activations.ipynb #38301ac8
+def _artanh_polynomial(degree):
+    x = np.linspace(0.01, 6, 600)
+    q, _ = _normal_tail(x)
+    v = np.arctanh(1 - 2 * q)
+    return np.polyfit(x * x, v / x, degree, w=x * q * (1 - q)).tolist()
+
+
+_ARTANH = _artanh_polynomial(6)  # that of the highest power first
+
+# %% ../nbs/05_activations.ipynb #17369699
+def _gelu_piece(x, y, slope):
+    near = np.clip(x, -13, 13)
+    square = near * near
+    np.multiply(square, _ARTANH[0], out=slope)
+    for c in _ARTANH[1:-1]:
+        slope += c
+        slope *= square
+    slope += _ARTANH[-1]
+    slope *= near
+    np.tanh(slope, out=slope)
+    slope += 1
+    slope *= 0.5
+    np.multiply(x, slope, out=y)
+    density = np.multiply(square, -0.5, out=square)
+    np.exp(density, out=density)
+    density *= near
+    density *= 1 / math.sqrt(2 * math.pi)
+    slope += density
+
+
+def _gelu(x):
+    if x.dtype != np.float32:
+        return _gelu_precise(x)
+    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    flat = [a.reshape(-1) for a in (x, y, slope)]
+    for start in range(0, x.size, 2**16):
+        _gelu_piece(*(a[start : start + 2**16] for a in flat))
+    return y, slope
+
+# %% ../nbs/05_activations.ipynb #430c40f6
 class GELU(Layer):
     """Gaussian error linear unit, y = x Φ(x) with the normal distribution Φ, elementwise.
 
-    - forward: x, any shape → y, same shape and dtype; exact to rounding, or (5.9) on request
+    - forward: x, any shape → y, same shape and dtype; exact to rounding (in float32 Φ to
+      1e-7), or (5.9) on request
     - backward: dy → dx = dy (Φ(x) + x φ(x)), or the derivative of (5.9)
     - raises: `ValueError` for another `approximate`, or if x is not an array of floats;
       `RuntimeError` for a second `backward`
@@ -269,7 +305,7 @@ class Maxout(Layer):
         self.bias.grad += d_bias
         return dx
 
-# %% ../nbs/05_activations.ipynb #29c012bb
+# %% ../nbs/05_activations.ipynb #18233c0d
 def softmax(
     x: np.ndarray,  # floats, any shape
     dim: int = -1,  # the axis along which the results sum to 1
@@ -278,8 +314,14 @@ def softmax(
     expect_shape(x, (...,), "softmax: x")
     p = x - x.max(axis=dim, keepdims=True)
     np.exp(p, out=p)
-    p *= 1 / p.sum(axis=dim, keepdims=True)
+    p *= 1 / _sum_along(p, dim)
     return p
+
+
+def _sum_along(x, dim):
+    if dim in (-1, x.ndim - 1):
+        return np.einsum("...k->...", x)[..., np.newaxis]  # for rows faster than `sum`
+    return x.sum(axis=dim, keepdims=True)
 
 
 def log_softmax(

@@ -62,7 +62,7 @@ def _expect_range(below: float = math.inf, **values: float) -> None:
         if not number or not 0 <= value < below:
             raise ValueError(f"Optimizer: {name} should be from 0 to below {below}, not {value!r}")
 
-# %% ../nbs/07_optimizers.ipynb #40d8ec8a
+# %% ../nbs/07_optimizers.ipynb #7273fb81
 class Optimizer(ABC, SavesState):
     """Changes parameters by their gradients, a step at a time; a method is one `update`.
 
@@ -74,7 +74,7 @@ class Optimizer(ABC, SavesState):
     """
 
     buffers: tuple[str, ...] = ()  # names of the arrays that `update` gets after `work`
-    block = 2**17  # elements that are updated at a time
+    block = 2**18  # elements that are updated at a time
 
     def __init__(
         self,
@@ -107,9 +107,9 @@ class Optimizer(ABC, SavesState):
             for arrays in _blocks((p.data, p.grad, *state.values()), self.block):
                 self.update(*arrays)
 
-# %% ../nbs/07_optimizers.ipynb #b59729c7
+# %% ../nbs/07_optimizers.ipynb #e745e194
 def _blocks(arrays, size):
-    arrays = [np.atleast_1d(a) for a in arrays]
+    arrays = [a.reshape(a.shape or 1) for a in arrays]  # a single number as a row
     length = len(arrays[0])
     rows = max(1, size * length // max(1, arrays[0].size))
     work = np.empty_like(arrays[0][:rows])
