@@ -5,7 +5,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test site bench gpu export record portable clean
+.PHONY: help lab test site bench gpu export record portable long clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 11
@@ -33,6 +33,9 @@ record: $(VENV)/ready ## run the notebooks and store the outputs that changed
 
 portable: $(VENV)/ready ## compare the outputs under other processors' arithmetic and thread counts
 	@$(RUN) tools/portable.py
+
+long: $(VENV)/ready ## run a long experiment and keep its results: make long NAME=module.function
+	@$(RUN) tools/long_run.py $(NAME)
 
 clean: ## remove what was built, but not the environment
 	@rm -rf _site build dist *.egg-info .pytest_cache .ruff_cache

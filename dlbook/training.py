@@ -142,7 +142,7 @@ class Run(SimpleNamespace):
         for callback in self.callbacks:
             getattr(callback, hook, lambda run: None)(self)
 
-# %% ../nbs/09_training.ipynb #49151607
+# %% ../nbs/09_training.ipynb #ae59d82f
 def _one_epoch(run):
     steps = []
     for x, t in run.train_loader:
@@ -150,11 +150,10 @@ def _one_epoch(run):
         steps.append((run.logs, len(x)))
         run.step += 1
         run.call("on_batch_end")
-    means, loader = mean_over_examples(steps), run.valid_loader
-    held_out = {} if loader is None else evaluate(run.trainer, loader)
+    held_out = {} if run.valid_loader is None else evaluate(run.trainer, run.valid_loader)
     if not math.isfinite(held_out.get("loss", 0)):
         raise FloatingPointError(f"fit: after step {run.step} the held-out logs are {held_out}")
-    means |= {f"val_{name}": value for name, value in held_out.items()}
+    means = mean_over_examples(steps) | {f"val_{name}": v for name, v in held_out.items()}
     run.history = {name: [*run.history.get(name, []), v] for name, v in means.items()}
     run.epoch += 1
     run.call("on_epoch_end")
@@ -227,7 +226,7 @@ class ProgressBar(Callback):
     def on_fit_end(self, run):
         self.bar.close()
 
-# %% ../nbs/09_training.ipynb #a4151899
+# %% ../nbs/09_training.ipynb #49dd22e0
 @dataclass(eq=False)
 class EarlyStopping(Callback):
     """Ends a run when a number of the history has not improved for `patience` epochs.
@@ -235,7 +234,7 @@ class EarlyStopping(Callback):
     - an improvement is lower (in mode "max" higher) than the best so far by more than min_delta;
       NaN is never one; the first epoch never ends the run
     - best, best_epoch: the best value and its epoch, from 1; wait: epochs since then
-    - raises: `ValueError` if the history has no such number
+    - raises: `ValueError` for another mode, or if the history has no such number
     - source: the rules of Keras 3, `keras.callbacks.EarlyStopping`
     """
 
@@ -249,13 +248,14 @@ class EarlyStopping(Callback):
     def on_fit_begin(self, run):
         self.sign = {"min": 1, "max": -1}.get(self.mode, -1 if "accuracy" in self.monitor else 1)
         self.best, self.best_epoch, self.wait, self.weights = self.sign * math.inf, 0, 0, None
+        if self.mode not in ("min", "max", "auto"):
+            raise ValueError(f"EarlyStopping: mode should be min, max or auto, not {self.mode!r}")
 
     def on_epoch_end(self, run):
         if self.monitor not in run.history:
             raise ValueError(f"EarlyStopping: {self.monitor!r} should be in {[*run.history]}")
         value, self.wait = run.history[self.monitor][-1], self.wait + 1
-        better = self.sign * value + self.min_delta < self.sign * self.best
-        if better:
+        if better := self.sign * value + self.min_delta < self.sign * self.best:
             self.best, self.best_epoch, self.wait = value, run.epoch, 0
         run.stop |= not better and self.wait >= self.patience and run.epoch > 1
         if self.restore_best_weights and (better or self.weights is None):

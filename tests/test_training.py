@@ -169,6 +169,12 @@ def test_early_stopping_has_a_direction(mode, kept):
     assert trainer.epoch == kept == stop.best_epoch
 
 
+def test_early_stopping_refuses_an_unknown_direction():
+    batch, stop = [([0], [0])], EarlyStopping("val_f1", mode="maximum")
+    with pytest.raises(ValueError, match="mode should be min, max or auto, not 'maximum'"):
+        fit(Scripted("f1", [1]), batch, batch, epochs=1, callbacks=[stop])
+
+
 def test_restored_weights_are_those_of_the_best_epoch_with_their_buffers():
     class Keep(Callback):
         states = ()
