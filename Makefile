@@ -25,8 +25,8 @@ bench: $(VENV)/ready ## measure the speed of the layers against PyTorch
 gpu: ## run and compare the GPU cells with the packages that PYTHON has
 	@PYTHONPATH="$(CURDIR)" $(PYTHON) -m pytest -o addopts=--nbval -m gpu nbs
 
-export: $(VENV)/ready ## write the package dlbook/ from the notebooks, and clean them
-	@$(VENV)/bin/nbdev_export && $(VENV)/bin/nbdev_clean
+export: $(VENV)/ready ## write the package dlbook/ and the coverage page from the notebooks, and clean them
+	@$(RUN) tools/coverage_page.py && $(VENV)/bin/nbdev_export && $(VENV)/bin/nbdev_clean
 
 record: $(VENV)/ready ## run the notebooks and store the outputs that changed
 	@$(RUN) tools/record.py $(only)

@@ -119,14 +119,20 @@ class NextWord(Layer):
     def backward(self, dy):
         return self.embedding.backward(self.head.backward(dy))
 
-# %% ../nbs/23_language_models.ipynb #ac4c1c5f
+# %% ../nbs/23_language_models.ipynb #b0ad2156
 def skipgram_loss(
     v: np.ndarray,  # vectors of words (batch, dim)
     near: np.ndarray,  # vectors of a neighbour of each (batch, dim)
     noise: np.ndarray,  # vectors of random words, for all (noise, dim)
     negatives: float = 5.0,  # how many random words a neighbour weighs as much as
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Mean of (23.5) over the batch, and its gradients by v, near and noise."""
+    """Mean of (23.5) over the batch, and its gradients by v, near and noise.
+
+    - raises: `ValueError` unless near has the shape of v, and noise its dim
+    """
+    expect_shape(v, ("batch", "dim"), "skipgram_loss: v")
+    expect_shape(near, v.shape, "skipgram_loss: near")
+    expect_shape(noise, ("noise", v.shape[1]), "skipgram_loss: noise")
     weight, batch = negatives / len(noise), len(v)
     z_near, z_noise = (v * near).sum(axis=1), v @ noise.T
     loss = np.logaddexp(0, -z_near).sum() + weight * np.logaddexp(0, z_noise).sum()
@@ -234,7 +240,7 @@ def char_lstm_tang(path: str | Path | None = None, steps: int = 1800) -> dict:
     """Long run: an LSTM of 208 units on the 2,000 most frequent characters of Tang verse."""
     return _long_run("tang", 2000, 64, 208, 1800, path, steps)
 
-# %% ../nbs/23_language_models.ipynb #6b5cfff4
+# %% ../nbs/23_language_models.ipynb #00c745bf
 def sample(
     model: CharLSTM,
     start: np.ndarray,  # tokens that all samples begin with (time,)
@@ -247,8 +253,11 @@ def sample(
     """Draw tokens one by one with probabilities ∝ exp(logits / temperature).
 
     - the unknown, token 0, is never drawn
-    - raises: `ValueError` if the temperature is not positive
+    - raises: `ValueError` if the temperature is not positive, or nothing stands in `start`
     """
+    expect_shape(start, ("time",), "sample: start", kind="integers")
+    if not len(start):
+        raise ValueError("sample: start should hold at least one token")
     if not temperature > 0:
         raise ValueError(f"sample: temperature should be positive, not {temperature}")
     x, state, drawn = np.tile(start, (count, 1)), None, []

@@ -9,6 +9,7 @@ Rows of chapters that are not written yet are promises, and are only counted.
 import csv
 import re
 
+import coverage_page
 import pytest
 from book import ROOT, chapters, notebooks, read
 from test_style import checks, prose
@@ -56,6 +57,10 @@ def test_tags_name_rows(path):
     known = {row["row"] for row in ROWS}
     named = {number for cell in read(path).cells for number in tags(cell)}
     assert named <= known
+
+
+def test_page_is_fresh():
+    assert coverage_page.page() == coverage_page.PAGE.read_text(encoding="utf-8"), "make export"
 
 
 def test_faults_are_seen():

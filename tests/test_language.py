@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from dlbook.language import CharLSTM, Vocabulary, perplexity, sample, token_probabilities
+from dlbook.language import (
+    CharLSTM,
+    Vocabulary,
+    perplexity,
+    sample,
+    skipgram_loss,
+    token_probabilities,
+    windows_of,
+    words_of,
+)
 from dlbook.ngrams import AddK, KneserNey, keys_of, ngrams_of
 
 
@@ -67,6 +76,10 @@ def test_bad_input_is_refused():
         lambda: Vocabulary("abc").decode([4]),
         lambda: CharLSTM(3, 2, 2, rng=rng())(np.array([[0, 3]])),
         lambda: sample(CharLSTM(3, 2, 2, rng=rng()), np.array([1]), 2, 1, 0.0, rng=rng()),
+        lambda: sample(CharLSTM(3, 2, 2, rng=rng()), text[:0], 2, 1, 1.0, rng=rng()),
+        lambda: skipgram_loss(np.ones((2, 3)), np.ones((1, 3)), np.ones((4, 3))),
+        lambda: skipgram_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones((4, 2))),
+        lambda: skipgram_loss(np.ones((2, 3), int), np.ones((2, 3)), np.ones((4, 3))),
     ):
         with pytest.raises(ValueError):
             call()
@@ -92,3 +105,22 @@ def test_samples_follow_the_model_and_leave_out_the_unknown():
     z = model.read(np.array([[1]]))[0][0, -1].astype(float) / 0.7
     p = np.exp(z) * (np.arange(4) > 0)
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 20_000, p / p.sum(), atol=0.015)
+
+
+def test_windows_are_pieces_of_the_text_from_all_places():
+    x, t = windows_of(np.arange(9), 200, 4, rng=rng())
+    assert x.shape == t.shape == (200, 4) and (t == x + 1).all()
+    assert (x == x[:, :1] + np.arange(4)).all() and set(x[:, 0]) == {*range(5)}
+
+
+def test_words_keep_apostrophes_and_marks():
+    assert words_of("O, that's MY 'heart'!") == ["o", ",", "that's", "my", "heart", "!"]
+
+
+def test_skipgram_weighs_the_shared_noise_and_keeps_the_dtype():
+    v, near, noise = (rng(k).normal(size=(n, 3)).astype("f4") for k, n in enumerate((4, 4, 6)))
+    loss, gradients = skipgram_loss(v, near, noise, negatives=5)
+    twice, double = skipgram_loss(v, near, np.concatenate([noise, noise]), negatives=5)
+    np.testing.assert_allclose(twice, loss, rtol=1e-6)
+    np.testing.assert_allclose(double[0], gradients[0], rtol=1e-5)
+    assert all(g.dtype == np.float32 for g in gradients)
