@@ -3,14 +3,11 @@
 import gzip
 import hashlib
 import http.server
-import io
 import lzma
 import os
-import pickle
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 import zipfile
@@ -147,42 +144,6 @@ def test_full_sets_do_not_overwrite_each_other(monkeypatch):
     parts = [*data.load_mnist(full=True), *data.load_fashion_mnist(full=True)]
     assert [part.x.shape for part in parts] == [(3, 1, 28, 28)] * 4
     assert len(set(names)) == len(names) == 8
-
-
-def test_cifar10_is_read_from_its_archive(monkeypatch):
-    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for i, name in enumerate(names):
-            pixels = np.full((2, 3072), 10 * i, np.uint8)
-            pixels[:, 1024:2048] += 1  # green
-            pixels[1, 33] = 255  # second picture: row 1, column 1 of red
-            content = pickle.dumps({b"data": pixels, b"labels": [i, 9]}, protocol=2)
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-
-    def fetch(name, hashes, base):
-        assert (name, base) == ("cifar-10/cifar-10-python.tar.gz", downloads.CIFAR_10)
-        assert hashes == downloads.SHA256[base]["cifar-10-python.tar.gz"]
-        return buffer.getvalue()
-
-    monkeypatch.setattr(downloads, "fetch", fetch)
-    train, test = data.load_cifar10()
-    assert train.x.shape == (10, 3, 32, 32) and test.x.shape == (2, 3, 32, 32)
-    assert (train.x.dtype, train.t.dtype) == (np.float32, np.int64)
-    assert train.t.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] and test.t.tolist() == [5, 9]
-    assert np.allclose(255 * test.x[0].mean(axis=(1, 2)), [50, 51, 50])
-    assert test.x[1, 0, 1, 1] == 1 and (test.x == 1).sum() == 1
-    assert len(train.classes) == 10 and train.classes[9] == "truck"
-
-
-def test_tiny_shakespeare_is_downloaded(monkeypatch):
-    asked = []
-    monkeypatch.setattr(downloads, "fetch", lambda *args: asked.append(args) or b"First Citizen:")
-    assert data.load_text("tiny shakespeare") == "First Citizen:"
-    base = downloads.TINY_SHAKESPEARE
-    assert asked == [("tiny-shakespeare/input.txt", downloads.SHA256[base]["input.txt"], base)]
 
 
 def test_default_folder_is_pooch_cache(server, tmp_path, monkeypatch):
