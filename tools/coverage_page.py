@@ -90,9 +90,7 @@ def page(root: Path = ROOT) -> str:
             nbformat.v4.new_markdown_cell(text, id=f"part-{i:02}")
             for i, text in enumerate([about, *cells])
         ],
-        metadata={
-            "kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}
-        },
+        metadata=nbformat.read(PAGE, as_version=4).metadata,  # says when it was recorded
     )
     return nbformat.writes(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
